@@ -1,0 +1,29 @@
+import * as pulumi from "@pulumi/pulumi";
+import { resolveSource } from "./binaries/obtain.ts";
+import { clusterSchema } from "./schema.ts";
+import { type ClusterSpec, parseCluster } from "./spec.ts";
+
+/** The only reader of Pulumi's configuration: the stack as a checked ClusterSpec, or a ConfigError with every problem. */
+export async function loadSpec(): Promise<ClusterSpec> {
+  const raw: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(pulumi.runtime.allConfig())) {
+    const [namespace, name = ""] = key.split(":");
+    if (namespace === pulumi.getProject()) raw[name] = name in clusterSchema.shape ? decode(name, value) : value;
+  }
+  const spec = parseCluster(raw, {
+    projectDirectory: process.cwd(),
+    isPreview: pulumi.runtime.isDryRun(),
+    agentSocket: process.env.SSH_AUTH_SOCK,
+  });
+  return { ...spec, binaries: await resolveSource(spec.binaries, (line) => void pulumi.log.info(line)) };
+}
+
+/** Pulumi hands structured values over as JSON and strings as they are. */
+function decode(name: string, value: string): unknown {
+  if (name === "clusterName") return value;
+  try {
+    return JSON.parse(value);
+  } catch {
+    return value;
+  }
+}

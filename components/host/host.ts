@@ -1,0 +1,151 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { remote, type types } from "@pulumi/command";
+import * as pulumi from "@pulumi/pulumi";
+import type { Pin } from "../binaries/pins.ts";
+import type { ClusterSpec, Endpoint, HostSpec } from "../spec.ts";
+import { type HostFile, type Payload, phaseScript, rootShell, shellWord, wholeScript } from "./shipment.ts";
+
+const script = (name: string): string => readFileSync(new URL(`./${name}`, import.meta.url), "utf8").trimEnd();
+const preflight = script("preflight.sh");
+const reset = script("reset.sh");
+
+/** How @pulumi/command reaches a host; holds exact fields only, as all of them are stored with every resource. */
+export function connectionTo(spec: ClusterSpec, host: HostSpec): types.input.remote.ConnectionArgs {
+  const credentials = {
+    ...(spec.ssh.privateKey !== undefined && { privateKey: pulumi.secret(spec.ssh.privateKey) }),
+    ...(spec.ssh.privateKeyPassword !== undefined && {
+      privateKeyPassword: pulumi.secret(spec.ssh.privateKeyPassword),
+    }),
+  };
+  const dialling = {
+    dialErrorLimit: spec.ssh.dialAttempts,
+    perDialTimeout: spec.ssh.dialTimeoutSeconds,
+  };
+  const endpoint = (e: Endpoint) => ({ host: e.host, port: e.port, user: e.user, hostKey: e.hostKey });
+  return {
+    ...endpoint({ ...host, host: host.address }),
+    ...credentials,
+    ...dialling,
+    ...(spec.ssh.jump && { proxy: { ...endpoint(spec.ssh.jump), ...credentials, ...dialling } }),
+  };
+}
+
+export interface HostArgs {
+  readonly spec: ClusterSpec;
+  readonly host: HostSpec;
+  /** Units that the host will get, to find ones of its own with these names. */
+  readonly units: readonly string[];
+  /** TCP ports that the host's services will listen on. */
+  readonly ports: readonly number[];
+  /** Space that binaries and images take, in MiB. */
+  readonly needMib: number;
+}
+
+/**
+ * A host that is ready to take its roles. Created first: a preflight that reports every problem at once and changes
+ * nothing but a mark of ownership. Destroyed last: the complete reset. All else on the host is `deletedWith` its root.
+ */
+export class Host extends pulumi.ComponentResource {
+  readonly spec: HostSpec;
+  readonly connection: types.input.remote.ConnectionArgs;
+  /** Ends when the host was found ready; its deletion gives the host back. */
+  readonly root: remote.Command;
+
+  constructor(name: string, args: HostArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("plainkube:host:Host", name, {}, opts);
+    const { spec, host } = args;
+    this.spec = host;
+    this.connection = connectionTo(spec, host);
+    const facts = {
+      name: host.name,
+      cluster: spec.clusterName,
+      owner: `${spec.clusterName}/${host.name}`,
+      roles: host.roles.join(" "),
+      ports: args.ports.join(" "),
+      units: args.units.join(" "),
+      arch: "amd64",
+      need_mib: String(args.needMib),
+      service_address: spec.apiServiceAddress,
+    };
+    const assignments = Object.entries(facts).map(([key, value]) => `${key}=${shellWord(value)}`);
+    const body = [...assignments, "case $1 in", "preflight)", preflight, ";;", "reset)", reset, ";;", "esac"];
+    // The address belongs to the name: another machine is another root, and the old one is reset.
+    this.root = new remote.Command(
+      `${name}-root-${host.address}`,
+      {
+        connection: this.connection,
+        // The clock to compare with counts at creation only; later values are no change.
+        create: rootShell("preflight", String(Math.floor(Date.now() / 1000))),
+        update: rootShell("preflight"),
+        delete: rootShell("reset"),
+        stdin: wholeScript(body.join("\n")),
+        addPreviousOutputInEnv: false,
+      },
+      { parent: this, ignoreChanges: ["create"], customTimeouts: { create: "5m", delete: "10m" } },
+    );
+    this.registerOutputs({});
+  }
+}
+
+export interface ShipmentArgs {
+  readonly host: Host;
+  /** What is shipped, like control-plane; unique on the host. */
+  readonly phase: string;
+  readonly payload: Payload;
+  /** Files with keys: they travel by standard input and are secret in the state. Default mode: 0600. */
+  readonly secrets?: readonly (Omit<HostFile, "content"> & { readonly content: pulumi.Input<string> })[];
+  /** Binaries that the phase's units run. */
+  readonly pins?: readonly Pin[];
+}
+
+/**
+ * The files of one phase on one host, and its units running with them. One SSH session ships all files, each atomically,
+ * removes those that the phase no longer has, restarts exactly the units whose inputs changed and waits until they work.
+ */
+export class Shipment extends pulumi.ComponentResource {
+  /** Ends when the units work. */
+  readonly applied: remote.Command;
+
+  constructor(name: string, args: ShipmentArgs, opts?: pulumi.ComponentResourceOptions) {
+    const { host, phase, payload, secrets = [], pins = [] } = args;
+    // The component's own inputs are what a preview shows line by line; the script itself holds secrets.
+    const shown = {
+      host: host.spec.name,
+      files: Object.fromEntries(payload.files.map((f) => [f.path, f.content])),
+      units: payload.units.map((u) => u.name),
+      binaries: Object.fromEntries(pins.map((p) => [p.name, `${p.version} ${p.digest}`])),
+    };
+    super("plainkube:host:Shipment", name, shown, opts);
+    const files = secrets.map(({ content, ...file }) =>
+      pulumi.output(content).apply((text) => ({ ...file, content: text })),
+    );
+    this.applied = new remote.Command(
+      `${name}-apply`,
+      {
+        connection: host.connection,
+        create: rootShell(phase, ...pinsDigest(pins)),
+        stdin: pulumi.secret(pulumi.all(files).apply((all) => phaseScript(phase, payload, all))),
+        addPreviousOutputInEnv: false,
+      },
+      {
+        parent: this,
+        deletedWith: host.root,
+        dependsOn: [host.root],
+        customTimeouts: { create: "10m", update: "10m" },
+      },
+    );
+    this.registerOutputs({});
+  }
+}
+
+/** Short text that changes with the binaries, so that their units are looked at again. */
+const pinsDigest = (pins: readonly Pin[]): string[] =>
+  pins.length > 0
+    ? [
+        createHash("sha256")
+          .update(pins.map((p) => p.digest).join("\n"))
+          .digest("hex")
+          .slice(0, 12),
+      ]
+    : [];

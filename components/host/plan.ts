@@ -1,0 +1,34 @@
+import type { Stage } from "../binaries/stages.ts";
+import { controlPlanePorts, networkPorts, workerPorts } from "../ports.ts";
+import type { HostSpec } from "../spec.ts";
+
+/** What a host's roles bring to it. */
+export interface HostPlan {
+  /** Binaries, first things first. */
+  readonly stages: readonly Stage[];
+  /** systemd units that will be made. */
+  readonly units: readonly string[];
+  /** TCP ports that will be listened on. */
+  readonly ports: readonly number[];
+  /** Space in /opt that binaries and images take, in MiB. */
+  readonly needMib: number;
+}
+
+/** What a host's roles bring to it, so that preflight can look for what stands in the way. */
+export function planOf({ isControlPlane, isWorker }: HostSpec): HostPlan {
+  return {
+    stages: [
+      ...(isControlPlane ? ["control-plane" as const] : []),
+      ...(isWorker ? ["runtime" as const] : []),
+      "network",
+    ],
+    units: [
+      ...(isControlPlane ? ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"] : []),
+      ...(isWorker ? ["plainkube-containerd", "plainkube-images", "kubelet"] : []),
+      "kube-proxy",
+      "plainkube-routes",
+    ].map((unit) => `${unit}.service`),
+    ports: [...(isControlPlane ? controlPlanePorts : []), ...(isWorker ? workerPorts : []), ...networkPorts],
+    needMib: (isControlPlane ? 500 : 0) + (isWorker ? 500 : 0) + 200,
+  };
+}

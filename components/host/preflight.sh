@@ -1,0 +1,92 @@
+# shellcheck shell=bash
+# Looks whether this host can take what its roles bring and reports every problem at once. Changes nothing but its own
+# state folder, which marks the host as this node. Runs as root.
+# The lines before this script set: name, cluster, roles, ports, units, arch, need_mib, service_address. The second
+# argument is the clock of the machine that runs Pulumi, in seconds since 1970; it is given at the first `up` only.
+set -euo pipefail
+umask 077
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
+
+: "${name:?}" "${cluster:?}" "${roles:?}" "${ports:?}" "${units:?}" "${arch:?}" "${need_mib:?}" "${service_address:?}"
+now=${2:-}
+problems=()
+problem() { problems+=("$1: got $2; expected $3; $4."); }
+
+[ "$(id -u)" = 0 ] || problem "user" "uid $(id -u)" "root or passwordless sudo" "log in as root, or allow sudo without password"
+
+os=$(uname -s)
+[ "$os" = Linux ] || problem "operating system" "$os" "Linux" "use a Linux host"
+case $(uname -m) in x86_64) machine=amd64 ;; aarch64) machine=arm64 ;; *) machine=$(uname -m) ;; esac
+[ "$machine" = "$arch" ] || problem "architecture" "$machine" "$arch" "use a host of that architecture"
+[ "$(cat /proc/1/comm)" = systemd ] || problem "init" "$(cat /proc/1/comm)" "systemd" "use a host that boots with systemd"
+
+for tool in base64 conntrack curl flock ip iptables mount sha256sum sysctl systemctl umount; do
+  command -v "$tool" >/dev/null || problem "tool $tool" "none on PATH" "$tool" "install the package that holds it"
+done
+
+owner=$(cat /var/lib/plainkube/state/owner 2>/dev/null || :)
+if [ -n "$owner" ] && [ "$owner" != "$cluster/$name" ]; then
+  problem "leftovers" "node $owner of plainkube" "none, or node $cluster/$name" "destroy that stack, or remove that node from its stack, first"
+fi
+if [ -z "$owner" ]; then
+  for path in /etc/kubernetes/manifests /var/lib/kubelet /var/lib/rancher /var/lib/k0s; do
+    if [ -d "$path" ] && [ -n "$(ls -A "$path")" ]; then
+      problem "leftovers" "$path" "no files of another cluster" "reset that cluster (kubeadm reset, or its own uninstaller)"
+    fi
+  done
+  listening=$(awk '$4 == "0A" { split($2, a, ":"); print a[2] }' /proc/net/tcp /proc/net/tcp6 2>/dev/null || :)
+  for port in $ports; do
+    case $'\n'$listening$'\n' in
+      *$'\n'"$(printf '%04X' "$port")"$'\n'*) problem "port $port" "in use" "free" "stop what listens on it ('ss -ltnp sport = :$port')" ;;
+    esac
+  done
+  for unit in $units; do
+    if systemctl cat "$unit" >/dev/null 2>&1; then
+      problem "unit $unit" "one of the host's own" "none" "remove it ('systemctl cat $unit' shows where it comes from)"
+    fi
+  done
+  skew=$(($(date +%s) - ${now:-$(date +%s)}))
+  [ "${skew#-}" -le 60 ] || problem "clock" "$skew s off" "at most 60 s" "set the clock, best by NTP (timedatectl set-ntp true)"
+  free_mib=$(df -Pm /opt | awk 'NR == 2 { print $4 }')
+  [ "$free_mib" -ge "$need_mib" ] || problem "disk of /opt" "$free_mib MiB free" "$need_mib MiB" "free space or grow the disk"
+fi
+
+case " $roles " in
+  *" worker "*)
+    if [ "$(wc -l </proc/swaps)" -gt 1 ]; then problem "swap" "on" "off" "swapoff -a, and remove it from /etc/fstab"; fi
+    for controller in cpu memory pids; do
+      if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
+        grep -qw "$controller" /sys/fs/cgroup/cgroup.controllers || problem "cgroup controller" "no $controller" "$controller" "enable it on the kernel's command line"
+      else
+        [ -d "/sys/fs/cgroup/$controller" ] || problem "cgroup controller" "no $controller" "$controller" "enable it on the kernel's command line"
+      fi
+    done
+    for feature in overlay:/proc/filesystems br_netfilter:/proc/sys/net/bridge/bridge-nf-call-iptables; do
+      module=${feature%%:*}
+      case $feature in
+        overlay:*) grep -qw overlay /proc/filesystems && continue ;;
+        *) [ -e "${feature#*:}" ] && continue ;;
+      esac
+      modprobe --dry-run --quiet "$module" 2>/dev/null || problem "kernel feature" "no $module" "$module" "install the kernel's modules"
+    done
+    ip route get "$service_address" >/dev/null 2>&1 || problem "route to $service_address" "none" "a default route, or one to the service CIDR" \
+      "add one: without it no connection to a Service leaves the host's own programs"
+    ;;
+esac
+
+if [ ${#problems[@]} -gt 0 ]; then
+  printf 'plainkube: host %s is not ready, nothing was changed:\n' "$name" >&2
+  printf '  - %s\n' "${problems[@]}" >&2
+  exit 1
+fi
+mkdir -p /var/lib/plainkube/state
+chmod 0755 /var/lib/plainkube
+# What will be set machine-wide, by us or by a kubelet, as it was: reset sets it back.
+if [ ! -f /var/lib/plainkube/state/sysctl.before ]; then
+  for key in net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.ipv4.conf.all.route_localnet \
+    vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys kernel.keys.root_maxbytes; do
+    if value=$(sysctl -n "$key" 2>/dev/null); then printf '%s = %s\n' "$key" "$value"; fi
+  done >/var/lib/plainkube/state/sysctl.before
+fi
+printf '%s\n' "$cluster/$name" >/var/lib/plainkube/state/owner
+echo ready

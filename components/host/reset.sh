@@ -1,0 +1,108 @@
+# shellcheck shell=bash
+# Gives this host back: stops and removes all that plainkube put here, and nothing else. Runs as root, and again after
+# it was cut off: the mark that the host is ours goes last.
+# The line before this script sets: owner (cluster/node).
+set -uo pipefail
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
+
+: "${owner:?}"
+lib=/var/lib/plainkube
+if [ "$(cat "$lib/state/owner" 2>/dev/null)" != "$owner" ]; then
+  echo "nothing of $owner here"
+  exit 0
+fi
+failures=()
+try() { "$@" || failures+=("$*"); }
+
+# Units, those that use others first.
+mapfile -t files < <(cat "$lib"/state/files.* 2>/dev/null)
+ours=$(printf '%s\n' "${files[@]}" | sed -n 's|^/etc/systemd/system/||p')
+stop() {
+  local unit
+  for unit in "$@"; do
+    case $'\n'$ours$'\n' in *$'\n'"$unit"$'\n'*) try systemctl disable --now --quiet "$unit" ;; esac
+  done
+}
+stop kubelet.service kube-proxy.service plainkube-routes.service
+
+# Containers: their processes, then runtime, network and mounts.
+ctr=(/opt/plainkube/bin/ctr --address /run/plainkube/containerd/containerd.sock --namespace k8s.io)
+if [ -S /run/plainkube/containerd/containerd.sock ] && systemctl --quiet is-active plainkube-containerd.service; then
+  for id in $("${ctr[@]}" tasks list --quiet); do
+    timeout 20 "${ctr[@]}" tasks delete --force "$id" >/dev/null 2>&1
+  done
+fi
+stop plainkube-containerd.service
+# Shims outlive containerd; ours are known by the socket that they were started with.
+for pid in /proc/[0-9]*; do
+  if tr '\0' ' ' 2>/dev/null <"$pid/cmdline" | grep -q -- 'containerd-shim-runc-v2 .*-address /run/plainkube/'; then
+    cat "$pid"/task/*/children | xargs --no-run-if-empty kill -KILL
+    kill -KILL "${pid#/proc/}"
+  fi
+done 2>/dev/null
+stop kube-scheduler.service kube-controller-manager.service kube-apiserver.service etcd.service
+# shellcheck disable=SC2086 # unit names hold no spaces
+if [ -n "$ours" ]; then stop $ours; fi
+
+sed -n 's|.*"netns":"\([^"]*\)".*|\1|p' /var/lib/cni/results/plainkube-* 2>/dev/null | sort -u | while read -r netns; do
+  ip netns delete "${netns##*/}" 2>/dev/null
+done
+rm -f /var/lib/cni/results/plainkube-*
+if ip link show plainkube0 >/dev/null 2>&1; then
+  ip -o link show master plainkube0 | sed 's/^[0-9]*: \([^@:]*\).*/\1/' | while read -r port; do ip link delete "$port" 2>/dev/null; done
+  try ip link delete plainkube0
+fi
+ip route flush proto 112 2>/dev/null
+
+unmount() {
+  awk -v d="$1/" 'index($2 "/", d) == 1 { print $2 }' /proc/self/mounts | sort -r | while read -r mount; do
+    # The folder itself may be a mount of the host's own.
+    [ "$mount" = "$1" ] || umount "$mount" || umount --lazy "$mount"
+  done
+}
+for dir in /var/lib/kubelet /run/plainkube "$lib"; do unmount "$dir"; done
+
+# Netfilter: chains and rules that name their maker, in one transaction a table.
+for family in iptables ip6tables; do
+  command -v "$family-save" >/dev/null || continue
+  for table in $("$family-save" 2>/dev/null | sed -n 's/^\*//p'); do
+    rules=$("$family-save" -t "$table" 2>/dev/null | awk '
+      function mine(chain) { return chain ~ /^(KUBE-|CNI-(DN-|HOSTPORT-|SN-))/ }
+      /^\*/ { print; next }
+      /^:/ { chain = substr($1, 2); if (mine(chain)) { print ":" chain " - [0:0]"; drop[++n] = chain } next }
+      /^-A/ && !mine($2) && (/ -[jg] (KUBE-|CNI-HOSTPORT-)/ || /--comment "?plainkube/) { sub(/^-A/, "-D"); print; found = 1; next }
+      /^COMMIT/ { for (i = 1; i <= n; i++) print "-X " drop[i]; print; if (n || found) exit }')
+    case $rules in *-D\ * | *-X\ *) try "$family-restore" --noflush --wait 10 <<<"$rules" ;; esac
+  done
+done
+if command -v nft >/dev/null; then
+  nft list tables 2>/dev/null | awk '$3 ~ /^kube-proxy/ { print $2, $3 }' | while read -r family table; do nft delete table "$family" "$table"; done
+fi
+
+# Cgroups that a kubelet leaves.
+for unit in $(systemctl list-units --all --plain --no-legend 'kubepods*.slice' 2>/dev/null | awk '{ print $1 }' | sort -r); do
+  systemctl stop "$unit" 2>/dev/null
+done
+find /sys/fs/cgroup -depth -type d -path '*/kubepods*' -exec rmdir {} + 2>/dev/null
+
+for path in "${files[@]}"; do try rm -f "$path"; done
+if [ -n "$ours" ]; then
+  try systemctl daemon-reload
+  # shellcheck disable=SC2086 # unit names hold no spaces
+  systemctl reset-failed --quiet $ours 2>/dev/null
+fi
+if [ -f "$lib/state/sysctl.before" ]; then sysctl --quiet --load "$lib/state/sysctl.before" 2>/dev/null; fi
+
+try find /var/lib/kubelet -mindepth 1 -xdev -delete
+rmdir /var/lib/kubelet 2>/dev/null
+try rm -rf /var/log/pods /var/log/containers
+rmdir /run/containerd/s /run/containerd/fifo /run/containerd /var/lib/cni/results /var/lib/cni/cache /var/lib/cni 2>/dev/null
+try rm -rf /opt/plainkube /etc/plainkube /run/plainkube
+if [ ${#failures[@]} -gt 0 ]; then
+  printf 'plainkube: %s was not reset whole; these steps failed:\n' "$(hostname)" >&2
+  printf '  - %s\n' "${failures[@]}" >&2
+  echo "Correct what stops them, then run 'pulumi destroy' again: it goes on where it stopped." >&2
+  exit 1
+fi
+rm -rf "$lib"
+echo "$owner reset"

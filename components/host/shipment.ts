@@ -1,0 +1,67 @@
+import { readFileSync } from "node:fs";
+
+/** A file on a host. */
+export interface HostFile {
+  /** Absolute path. */
+  readonly path: string;
+  /** Whole content; text files end with a newline. */
+  readonly content: string;
+  /** Octal permissions. Default: 0644. The owner is root. */
+  readonly mode?: string;
+}
+
+/** A systemd unit that a phase keeps running. */
+export interface Unit {
+  /** Like kubelet.service; its file is one of the phase's files. */
+  readonly name: string;
+  /** Paths whose content decides about a restart: config files, keys, binaries. */
+  readonly inputs: readonly string[];
+  /** Shell command that succeeds when the unit does its work. Default: systemd calls it active. */
+  readonly probe?: string;
+}
+
+/** What a concern brings to a host. */
+export interface Payload {
+  readonly files: readonly HostFile[];
+  readonly units: readonly Unit[];
+}
+
+const applyScript = readFileSync(new URL("./apply.sh", import.meta.url), "utf8");
+const endOfFile = "PLAINKUBE_END_OF_FILE";
+
+/** A text as one word of a POSIX shell. */
+export const shellWord = (text: string): string =>
+  /^[A-Za-z0-9_@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+
+/** The command that runs a script from standard input as root, whatever the user and the user's shell are. */
+export function rootShell(...args: readonly string[]): string {
+  const bash = ["bash -s --", ...args.map(shellWord)].join(" ");
+  return `if [ "$(id -u)" = 0 ]; then exec ${bash}; else exec sudo -n ${bash}; fi`;
+}
+
+/** A script for `rootShell`: nothing of it runs before all of it has arrived. */
+export const wholeScript = (body: string): string => `main() {\n${body.trimEnd()}\n}\nmain "$@" </dev/null\nexit\n`;
+
+/** The script that ships one phase of a host. Secret files go by their base64, so that no content can end a document. */
+export function phaseScript(phase: string, payload: Payload, secrets: readonly HostFile[]): string {
+  const lines = [applyScript.trimEnd(), "", `begin ${shellWord(phase)}`];
+  for (const { path, content, mode = "0644" } of payload.files) {
+    if (!content.endsWith("\n")) throw new Error(`${path} does not end with a newline`);
+    if (content.split("\n").includes(endOfFile)) throw new Error(`${path} holds the line ${endOfFile}`);
+    lines.push(`file ${mode} ${shellWord(path)} <<'${endOfFile}'`, content.slice(0, -1), endOfFile);
+  }
+  for (const { path, content, mode = "0600" } of secrets) {
+    lines.push(`secret ${mode} ${shellWord(path)} ${Buffer.from(content, "utf8").toString("base64")}`);
+  }
+  for (const { name, inputs, probe = `systemctl --quiet is-active ${name}` } of payload.units) {
+    lines.push(["unit", shellWord(name), shellWord(probe), ...inputs.map(shellWord)].join(" "));
+  }
+  lines.push("apply");
+  return wholeScript(lines.join("\n"));
+}
+
+/** Several concerns as one payload, in the order in which their units start. */
+export const concat = (...payloads: readonly Payload[]): Payload => ({
+  files: payloads.flatMap((p) => p.files),
+  units: payloads.flatMap((p) => p.units),
+});

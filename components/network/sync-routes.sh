@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Keeps a route to each node's pods, as the API lists the nodes: a host that joins or leaves touches no other host's files.
+# Routes carry protocol 112, rules the comment `plainkube`, so that they are found again.
+set -euo pipefail
+: "${KUBECONFIG:?}" "${POD_CIDR:?}" "${ADDRESS:?}"
+
+sysctl --quiet --write net.ipv4.ip_forward=1
+modprobe --quiet br_netfilter || [ -e /proc/sys/net/bridge ]
+sysctl --quiet --write net.bridge.bridge-nf-call-iptables=1
+
+# Pods reach each other with their own addresses, and the rest of the world with the host's.
+rule() {
+  local table=$1 chain=$2
+  shift 2
+  iptables --wait 10 --table "$table" --check "$chain" "$@" 2>/dev/null ||
+    iptables --wait 10 --table "$table" --append "$chain" "$@"
+}
+rule nat POSTROUTING --source "$POD_CIDR" ! --destination "$POD_CIDR" --match addrtype ! --dst-type LOCAL \
+  --match comment --comment plainkube --jump MASQUERADE
+rule filter FORWARD --source "$POD_CIDR" --match comment --comment plainkube --jump ACCEPT
+rule filter FORWARD --destination "$POD_CIDR" --match comment --comment plainkube --jump ACCEPT
+
+sync() {
+  local cidr via nodes
+  nodes=$(/opt/plainkube/bin/kubectl get nodes --output \
+    'jsonpath={range .items[?(@.spec.podCIDR)]}{.spec.podCIDR} {.status.addresses[?(@.type=="InternalIP")].address}{"\n"}{end}')
+  while read -r cidr via; do
+    if [ -n "$via" ] && [ "$via" != "$ADDRESS" ]; then ip route replace "$cidr" via "$via" proto 112; fi
+  done <<<"$nodes"
+  while read -r cidr; do
+    if ! grep -qF "$cidr " <<<"$nodes"; then ip route delete "$cidr" proto 112; fi
+  done < <(ip -o route show proto 112 | awk '{ print $1 }')
+}
+
+# A sync for each change of a node's address or pod CIDR; other updates (heartbeats) pass by. What is there comes first.
+declare -A seen=()
+while read -r event node state; do
+  if [ "$event" = DELETED ] || [ "${seen[$node]:-}" != "$state" ]; then
+    seen[$node]=$state
+    sync
+  fi
+done < <(exec /opt/plainkube/bin/kubectl get nodes --watch --output-watch-events --output \
+  'jsonpath={.type} {.object.metadata.name} {.object.spec.podCIDR} {.object.status.addresses[0].address}{"\n"}')
+echo "the watch of nodes ended; systemd starts it again" >&2
+exit 1

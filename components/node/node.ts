@@ -1,0 +1,71 @@
+import * as pulumi from "@pulumi/pulumi";
+import { kubeconfigOf } from "../access/kubeconfig.ts";
+import type { Binaries } from "../binaries/binaries.ts";
+import { type Host, Shipment } from "../host/host.ts";
+import { concat } from "../host/shipment.ts";
+import { kubeletFiles, renderKubelet } from "../kubelet/render.ts";
+import { proxyKubeconfig, renderNetwork } from "../network/render.ts";
+import type { Pki } from "../pki/pki.ts";
+import { renderRuntime } from "../runtime/render.ts";
+import type { ClusterSpec } from "../spec.ts";
+
+export interface NodeArgs {
+  readonly spec: ClusterSpec;
+  readonly host: Host;
+  readonly pki: Pki;
+  readonly binaries: Binaries;
+  /** Ends when the API is ready: a kubelet that starts earlier backs off. */
+  readonly apiReady: pulumi.Resource;
+}
+
+/**
+ * What every host runs for the pod and Service network, and on a worker the container runtime and the kubelet. The
+ * runtime starts with its images before the API is there; the rest follows when the API answers.
+ */
+export class Node extends pulumi.ComponentResource {
+  readonly host: Host;
+
+  constructor(name: string, args: NodeArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("plainkube:node:Node", name, {}, opts);
+    const { spec, host, pki, binaries, apiReady } = args;
+    this.host = host;
+    const { isWorker } = host.spec;
+    const before = isWorker
+      ? [
+          new Shipment(
+            `${name}-runtime`,
+            { host, phase: "runtime", payload: renderRuntime(spec), pins: binaries.pins },
+            { parent: this, dependsOn: [binaries] },
+          ).applied,
+        ]
+      : [];
+    const ca = pki.authorities.kubernetes;
+    const proxy = {
+      path: proxyKubeconfig,
+      content: kubeconfigOf(spec, "system:kube-proxy", ca, pki.cluster.proxy),
+    };
+    new Shipment(
+      `${name}-node`,
+      {
+        host,
+        phase: "node",
+        payload: concat(...(isWorker ? [renderKubelet(spec, host.spec)] : []), renderNetwork(spec, host.spec)),
+        secrets: isWorker ? [...kubeletSecrets(args), proxy] : [proxy],
+        pins: binaries.pins,
+      },
+      { parent: this, dependsOn: [binaries, apiReady, ...before] },
+    );
+    this.registerOutputs({});
+  }
+}
+
+function kubeletSecrets({ spec, host, pki }: NodeArgs) {
+  const ca = pki.authorities.kubernetes;
+  const { client, serving } = pki.node(host.spec.name);
+  return [
+    { path: kubeletFiles.kubeconfig, content: kubeconfigOf(spec, `system:node:${host.spec.name}`, ca, client) },
+    { path: kubeletFiles.clientCa, content: ca.cert, mode: "0644" },
+    { path: kubeletFiles.servingCert, content: serving.cert },
+    { path: kubeletFiles.servingKey, content: serving.key },
+  ];
+}

@@ -1,0 +1,85 @@
+import type { ClusterSpec, HostSpec } from "../spec.ts";
+
+export type Authority = "kubernetes" | "etcd" | "front-proxy";
+
+/** What a certificate says; its key and its validity are decided elsewhere. */
+export interface CertificatePlan {
+  readonly authority: Authority;
+  readonly commonName: string;
+  readonly organization?: string;
+  readonly uses: readonly ("server_auth" | "client_auth")[];
+  readonly dnsNames?: readonly string[];
+  readonly ipAddresses?: readonly string[];
+}
+
+const isAddress = (name: string): boolean => /^[0-9.]+$/.test(name);
+
+/** Certificates of the whole cluster, by name: right SANs and usages and no more. */
+export function clusterCertificates(spec: ClusterSpec) {
+  const { controlPlane: cp, network } = spec;
+  const extra = spec.certificates.extraApiSans;
+  const client = (authority: Authority, commonName: string, organization?: string): CertificatePlan => ({
+    authority,
+    commonName,
+    ...(organization && { organization }),
+    uses: ["client_auth"],
+  });
+  return {
+    "etcd-server": {
+      authority: "etcd",
+      commonName: cp.name,
+      uses: ["server_auth"],
+      dnsNames: [cp.name, "localhost"],
+      ipAddresses: ["127.0.0.1", cp.address],
+    },
+    "etcd-peer": {
+      authority: "etcd",
+      commonName: cp.name,
+      uses: ["server_auth", "client_auth"],
+      dnsNames: [cp.name],
+      ipAddresses: [cp.address],
+    },
+    "apiserver-etcd-client": client("etcd", "kube-apiserver-etcd-client"),
+    apiserver: {
+      authority: "kubernetes",
+      commonName: "kube-apiserver",
+      uses: ["server_auth"],
+      dnsNames: [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        `kubernetes.default.svc.${network.dnsDomain}`,
+        cp.name,
+        "localhost",
+        ...extra.filter((n) => !isAddress(n)),
+      ],
+      ipAddresses: ["127.0.0.1", cp.address, spec.apiServiceAddress, ...extra.filter(isAddress)],
+    },
+    "apiserver-kubelet-client": client("kubernetes", "kube-apiserver-kubelet-client"),
+    "front-proxy-client": client("front-proxy", "front-proxy-client"),
+    admin: client("kubernetes", "kubernetes-admin", "system:masters"),
+    "controller-manager": client("kubernetes", "system:kube-controller-manager"),
+    scheduler: client("kubernetes", "system:kube-scheduler"),
+    proxy: client("kubernetes", "system:kube-proxy"),
+  } as const satisfies Record<string, CertificatePlan>;
+}
+
+/** Certificates of one worker. */
+export function workerCertificates({ name, address }: HostSpec) {
+  return {
+    client: {
+      authority: "kubernetes",
+      commonName: `system:node:${name}`,
+      organization: "system:nodes",
+      uses: ["client_auth"],
+    },
+    serving: {
+      authority: "kubernetes",
+      commonName: `system:node:${name}`,
+      organization: "system:nodes",
+      uses: ["server_auth"],
+      dnsNames: [name],
+      ipAddresses: [address],
+    },
+  } as const satisfies Record<string, CertificatePlan>;
+}

@@ -1,0 +1,32 @@
+# shellcheck shell=bash
+# Asks the Service from this host until pods of every expected node have answered, and one of them has reached the
+# Service by its DNS name. The lines before this script set: url, nodes (space-separated), seconds.
+set -euo pipefail
+: "${url:?}" "${nodes:?}" "${seconds:?}"
+declare -A answers=()
+peer='' last='no answer'
+deadline=$((SECONDS + seconds))
+missing() {
+  local node
+  for node in $nodes; do
+    if [ -z "${answers[$node]:-}" ]; then echo "$node"; fi
+  done
+}
+while [ -n "$(missing)" ] || [ -z "$peer" ]; do
+  if [ $SECONDS -ge $deadline ]; then
+    echo "plainkube: the Service at $url did not answer in full from $(hostname) within $seconds s." >&2
+    echo "  no answer from a pod on: $(missing | tr '\n' ' ')" >&2
+    echo "  by DNS name from a pod: ${peer:-no answer}" >&2
+    echo "  last answer: $last" >&2
+    echo "Look at 'kubectl get pods -A -o wide', 'kubectl describe', and 'journalctl -u kubelet -u kube-proxy' on the hosts; then run 'pulumi up' again." >&2
+    exit 1
+  fi
+  if answer=$(curl -sS --max-time 2 "$url" 2>&1) && [[ $answer =~ \"node\":\"([^\"]+)\" ]]; then
+    answers[${BASH_REMATCH[1]}]=$answer
+  fi
+  last=$answer
+  if [ -z "$peer" ] && answer=$(curl -sfS --max-time 4 "$url/peer" 2>&1); then peer=$answer; fi
+  [ -z "$(missing)" ] || sleep 0.1
+done
+for node in $nodes; do echo "${answers[$node]}"; done
+echo "$peer"

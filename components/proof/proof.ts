@@ -1,0 +1,121 @@
+import { readFileSync } from "node:fs";
+import { remote } from "@pulumi/command";
+import * as kubernetes from "@pulumi/kubernetes";
+import * as pulumi from "@pulumi/pulumi";
+import type { Access } from "../access/access.ts";
+import { rootShell, wholeScript } from "../host/shipment.ts";
+import { imageRefs } from "../images.ts";
+import type { Node } from "../node/node.ts";
+import type { ClusterSpec } from "../spec.ts";
+
+const probe = readFileSync(new URL("./probe.sh", import.meta.url), "utf8");
+const namespace = "plainkube-proof";
+const labels = { app: "proof" };
+
+const renderProbe = (address: string, workers: readonly string[]): string =>
+  [`url=http://${address}`, `nodes='${workers.join(" ")}'`, "seconds=90", probe].join("\n");
+
+export interface ProofArgs {
+  readonly spec: ClusterSpec;
+  readonly access: Access;
+  readonly nodes: readonly Node[];
+}
+
+/**
+ * The proof that the cluster works: a Deployment over all workers, a Service, and on each host a probe that passes only
+ * when pods of every worker answer at the Service's address, and a pod reaches it by its DNS name.
+ */
+export class Proof extends pulumi.ComponentResource {
+  /** Cluster IP and port of the Service. */
+  readonly address: pulumi.Output<string>;
+  /** What the Service answered, by the host that asked. */
+  readonly answers: pulumi.Output<Record<string, string>>;
+
+  constructor(name: string, args: ProofArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("plainkube:proof:Proof", name, {}, opts);
+    const { spec, access, nodes } = args;
+    const asked = spec.workers.filter((h) => h.taints.every((t) => t.effect === "PreferNoSchedule")).map((h) => h.name);
+    const space = new kubernetes.core.v1.Namespace(
+      `${name}-namespace`,
+      { metadata: { name: namespace } },
+      access.options(this),
+    );
+    const deployment = new kubernetes.apps.v1.Deployment(
+      `${name}-deployment`,
+      {
+        metadata: { name: "proof", namespace, annotations: { "pulumi.com/skipAwait": "true" } },
+        spec: {
+          replicas: spec.proof.replicas,
+          selector: { matchLabels: labels },
+          template: {
+            metadata: { labels },
+            spec: {
+              automountServiceAccountToken: false,
+              terminationGracePeriodSeconds: 5,
+              securityContext: { runAsNonRoot: true, runAsUser: 65532, seccompProfile: { type: "RuntimeDefault" } },
+              topologySpreadConstraints: [
+                {
+                  maxSkew: 1,
+                  // Pods may be made before all nodes have joined; they wait for them.
+                  minDomains: asked.length,
+                  topologyKey: "kubernetes.io/hostname",
+                  whenUnsatisfiable: "DoNotSchedule",
+                  labelSelector: { matchLabels: labels },
+                },
+              ],
+              containers: [
+                {
+                  name: "workload",
+                  image: imageRefs(spec.versions).workload,
+                  imagePullPolicy: "IfNotPresent",
+                  ports: [{ containerPort: 8080 }],
+                  env: [
+                    { name: "PEER_URL", value: `http://proof.${namespace}.svc.${spec.network.dnsDomain}` },
+                    ...Object.entries({
+                      POD_NAME: "metadata.name",
+                      POD_NAMESPACE: "metadata.namespace",
+                      POD_IP: "status.podIP",
+                      NODE_NAME: "spec.nodeName",
+                    }).map(([variable, fieldPath]) => ({ name: variable, valueFrom: { fieldRef: { fieldPath } } })),
+                  ],
+                  readinessProbe: { httpGet: { path: "/healthz", port: 8080 }, periodSeconds: 1 },
+                  resources: { requests: { cpu: "10m", memory: "16Mi" }, limits: { memory: "64Mi" } },
+                  securityContext: {
+                    allowPrivilegeEscalation: false,
+                    capabilities: { drop: ["ALL"] },
+                    readOnlyRootFilesystem: true,
+                  },
+                },
+              ],
+            },
+          },
+        },
+      },
+      access.options(this, [space]),
+    );
+    const service = new kubernetes.core.v1.Service(
+      `${name}-service`,
+      {
+        metadata: { name: "proof", namespace, annotations: { "pulumi.com/skipAwait": "true" } },
+        spec: { selector: labels, ports: [{ port: 80, targetPort: 8080 }] },
+      },
+      access.options(this, [space]),
+    );
+    this.address = service.spec.clusterIP;
+    const probes = nodes.map(({ host }) => {
+      const probed = new remote.Command(
+        `${name}-${host.spec.name}`,
+        {
+          connection: host.connection,
+          create: rootShell(),
+          stdin: this.address.apply((address) => wholeScript(renderProbe(address, asked))),
+          addPreviousOutputInEnv: false,
+        },
+        { parent: this, deletedWith: host.root, dependsOn: [deployment, service, ...nodes] },
+      );
+      return [host.spec.name, probed.stdout] as const;
+    });
+    this.answers = pulumi.output(Object.fromEntries(probes));
+    this.registerOutputs({});
+  }
+}

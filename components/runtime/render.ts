@@ -1,0 +1,65 @@
+import { readFileSync } from "node:fs";
+import { linkOf, stages } from "../binaries/stages.ts";
+import type { Payload } from "../host/shipment.ts";
+import { imageRefs } from "../images.ts";
+import { binary, paths } from "../paths.ts";
+import { fill } from "../render.ts";
+import type { ClusterSpec } from "../spec.ts";
+
+const read = (name: string): string => readFileSync(new URL(`./${name}`, import.meta.url), "utf8");
+
+/** containerd with its own root, socket and CNI folders, beside any other runtime of the host, and the images. */
+export function renderRuntime(spec: ClusterSpec): Payload {
+  const file = `${paths.etc}/containerd.toml`;
+  const cni = `${paths.etc}/cni/bridge.conflist.template`;
+  const script = `${paths.scripts}/import-images`;
+  const archives = stages.runtime.filter((name) => name.endsWith(".tar")).map(linkOf);
+  return {
+    files: [
+      { path: `${paths.units}/plainkube-containerd.service`, content: read("plainkube-containerd.service") },
+      { path: `${paths.units}/plainkube-images.service`, content: read("plainkube-images.service") },
+      { path: script, content: read("import-images.sh"), mode: "0755" },
+      {
+        path: file,
+        content: fill(read("containerd.toml"), {
+          PAUSE_IMAGE: imageRefs(spec.versions).pause,
+          RESTRICT_OOM_SCORE_ADJ: String(spec.runtime.restrictOomScoreAdj),
+          SYSTEMD_CGROUP: String(spec.runtime.cgroupDriver === "systemd"),
+        }),
+      },
+      { path: cni, content: renderCniTemplate(spec) },
+    ],
+    units: [
+      {
+        name: "plainkube-containerd.service",
+        inputs: [binary("containerd"), binary("containerd-shim-runc-v2"), binary("runc"), file, cni],
+      },
+      { name: "plainkube-images.service", inputs: [binary("ctr"), ...archives] },
+    ],
+  };
+}
+
+/** The pod network of a node. containerd fills in the node's pod CIDR when the kubelet tells it. */
+function renderCniTemplate(spec: ClusterSpec): string {
+  const network = {
+    cniVersion: "1.0.0",
+    name: "plainkube",
+    plugins: [
+      {
+        type: "bridge",
+        bridge: "plainkube0",
+        isGateway: true,
+        hairpinMode: true,
+        mtu: spec.network.mtu,
+        ipam: {
+          type: "host-local",
+          dataDir: paths.cniCache,
+          ranges: [[{ subnet: "{{.PodCIDR}}" }]],
+          routes: [{ dst: "0.0.0.0/0" }],
+        },
+      },
+      { type: "portmap", capabilities: { portMappings: true }, snat: true },
+    ],
+  };
+  return `${JSON.stringify(network, null, 2)}\n`;
+}

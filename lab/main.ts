@@ -1,0 +1,152 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
+import { join, relative } from "node:path";
+import { obtain, resolveSource } from "../components/binaries/obtain.ts";
+import { pinsFor } from "../components/binaries/pins.ts";
+import { stages } from "../components/binaries/stages.ts";
+import { clusterSchema } from "../components/schema.ts";
+import { supportedVersions } from "../components/versions.ts";
+import { withBuildCaches } from "../toolchain/modules.ts";
+import { ensurePulumi } from "../toolchain/pulumi.ts";
+import { createInstance, destroyInstance, type LabInstance } from "./instance.ts";
+import { LabStack, projectDirectory, stackConfig } from "./stack.ts";
+
+const name = "dev";
+const directory = join(projectDirectory, ".lab", name);
+const began = performance.now();
+
+function log(line: string): void {
+  const seconds = ((performance.now() - began) / 1000).toFixed(1).padStart(6);
+  console.error(`[${seconds} s] ${line}`);
+}
+
+/** The hosts that the stack's file names, as running machines. */
+async function hosts(config: Readonly<Record<string, unknown>>): Promise<LabInstance> {
+  const wanted = clusterSchema.shape.hosts.parse(config["plainkube:hosts"]);
+  return createInstance({ name, directory, hosts: wanted, reachable: true, log });
+}
+
+/** Everything that `pulumi up` needs on this machine: the tools, and the binaries for the hosts. */
+async function prepare(config: Readonly<Record<string, unknown>>): Promise<{ kubectl: string }> {
+  return withBuildCaches(async () => {
+    await ensurePulumi(log);
+    const settings = await resolveSource(clusterSchema.shape.binaries.parse(config["plainkube:binaries"] ?? {}), log);
+    const { kubernetes } = clusterSchema.shape.versions.parse(config["plainkube:versions"] ?? {});
+    const versions = supportedVersions[kubernetes];
+    // An unsupported version is reported by the program, with everything else that is wrong.
+    if (!versions) return { kubectl: "kubectl" };
+    const pins = pinsFor([...new Set(Object.values(stages).flat())], versions, "amd64", settings);
+    const files = await obtain(pins, settings, log);
+    return { kubectl: files.get("kubectl")?.path ?? "kubectl" };
+  });
+}
+
+async function open(): Promise<{ instance: LabInstance; stack: LabStack; kubectl: string }> {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const config = await stackConfig(name, log);
+  const { kubectl } = await prepare(config);
+  const instance = await hosts(config);
+  const stack = await LabStack.open({ instance, name, config, log });
+  return { instance, stack, kubectl };
+}
+
+/** Runs a program in the foreground and returns its exit code. */
+async function foreground(command: readonly string[], environment: Readonly<Record<string, string>>): Promise<number> {
+  const [program = "", ...args] = command;
+  const child = spawn(program, args, {
+    cwd: projectDirectory,
+    env: { ...process.env, ...environment },
+    stdio: ["inherit", "inherit", "inherit"],
+  });
+  const [code] = (await once(child, "close")) as [number | null];
+  return code ?? 1;
+}
+
+async function up(): Promise<number> {
+  const { instance, stack, kubectl } = await open();
+  log(`hosts ${instance.hosts.map((h) => `${h.name} (${h.address})`).join(", ")} answer SSH`);
+  log("pulumi up");
+  const code = await foreground(
+    stack.command(["up", "--yes", "--skip-preview", "--suppress-outputs", "--diff=false", "--non-interactive"]),
+    stack.environment,
+  );
+  if (code !== 0) {
+    log(
+      "pulumi up failed; its message stands above. Correct the cause and run `npm run lab` again: it goes on from there.",
+    );
+    return code;
+  }
+  const outputs = await stack.outputs();
+  const kubeconfig = join(directory, "kubeconfig");
+  await writeFile(kubeconfig, String(outputs.kubeconfig), { mode: 0o600 });
+  const bin = join(directory, "bin");
+  await mkdir(bin, { recursive: true });
+  await rm(join(bin, "kubectl"), { force: true });
+  await symlink(kubectl, join(bin, "kubectl"));
+  await writeFile(join(directory, "env"), environmentFile(stack, kubeconfig, bin), { mode: 0o600 });
+
+  console.log("\nNodes:");
+  await foreground([kubectl, "--kubeconfig", kubeconfig, "get", "nodes", "-o", "wide"], {});
+  console.log(`\nThe Service at ${outputs.serviceAddress}, asked from each host:`);
+  for (const [host, answer] of Object.entries(outputs.serviceAnswers as Record<string, string>)) {
+    for (const line of answer.split("\n")) console.log(`  ${host}: ${line}`);
+  }
+  console.log(`\nCertificates are valid until ${outputs.certificateExpiry}. Go on with:`);
+  console.log(`  source ${relative(process.cwd(), join(directory, "env"))}   # kubectl and pulumi for this stack`);
+  console.log("  kubectl get pods -A -o wide");
+  log("the cluster answers");
+  return 0;
+}
+
+const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
+
+function environmentFile(stack: LabStack, kubeconfig: string, bin: string): string {
+  const variables = { ...stack.environment, KUBECONFIG: kubeconfig };
+  const lines = Object.entries(variables).map(([key, value]) =>
+    key === "PATH" ? "" : `export ${key}=${quote(value)}`,
+  );
+  // PATH grows by what is ours, whatever it is by then.
+  const ours = stack.environment.PATH?.split(":").filter((p) => !process.env.PATH?.split(":").includes(p)) ?? [];
+  return [
+    "# Made by `npm run lab`: kubectl and pulumi for the lab's stack. Source it from bash or zsh.",
+    ...lines.filter(Boolean),
+    `export PATH=${quote([bin, ...ours].join(":"))}:"$PATH"`,
+    `pulumi() { case $1 in up|preview|destroy|refresh|config) command pulumi "$@" --config-file ${quote(stack.file)} ;; *) command pulumi "$@" ;; esac; }`,
+    "",
+  ].join("\n");
+}
+
+async function down(): Promise<number> {
+  await destroyInstance(name, directory, log);
+  await rm(directory, { recursive: true, force: true });
+  log("the lab is gone; its caches stay for the next time");
+  return 0;
+}
+
+const usage = "usage: npm run lab [-- up | down | pulumi ARGUMENT…]";
+
+async function main(args: readonly string[]): Promise<number> {
+  const [command = "up", ...rest] = args;
+  switch (command) {
+    case "up":
+      return up();
+    case "down":
+      return down();
+    case "pulumi": {
+      if (!existsSync(directory)) throw new Error("there is no lab here; make it with `npm run lab`");
+      const { stack } = await open();
+      return foreground(stack.command(rest), stack.environment);
+    }
+    default:
+      throw new Error(`${command} is no command of the lab; ${usage}`);
+  }
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  console.error(`plainkube: ${(error as Error).message}`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,108 @@
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { parse, stringify } from "yaml";
+import { resolveSource } from "../components/binaries/obtain.ts";
+import { ensurePulumi } from "../toolchain/pulumi.ts";
+import { insideLan, type LabInstance } from "./instance.ts";
+import { type CommandResult, run } from "./shell.ts";
+
+export const projectDirectory = resolve(import.meta.dirname, "..");
+
+/** A stack's file: its config and, once Pulumi wrote it, the salt of its secrets. */
+export interface StackFile {
+  config: Record<string, unknown>;
+  encryptionsalt?: string;
+}
+
+export interface StackOptions {
+  readonly instance: LabInstance;
+  /** Name of the stack. */
+  readonly name: string;
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly log: (line: string) => void;
+}
+
+/**
+ * A stack of this project for a lab instance: backend, passphrase and the copy of its file that Pulumi writes to lie in the
+ * instance's folder, so that a run leaves no trace in the project.
+ */
+export class LabStack {
+  readonly name: string;
+  readonly file: string;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly #prefix: readonly string[];
+
+  private constructor(name: string, file: string, environment: Record<string, string>, prefix: readonly string[]) {
+    this.name = name;
+    this.file = file;
+    this.environment = environment;
+    this.#prefix = prefix;
+  }
+
+  /** The stack, made if it is not there. A backend of the user's own (PULUMI_BACKEND_URL, PULUMI_ACCESS_TOKEN) is used. */
+  static async open(options: StackOptions): Promise<LabStack> {
+    const { instance, name, log } = options;
+    const environment: Record<string, string> = { ...(await ensurePulumi(log)), PULUMI_STACK: name };
+    if (!process.env.PULUMI_BACKEND_URL && !process.env.PULUMI_ACCESS_TOKEN) {
+      const backend = join(instance.directory, "state");
+      const passphrase = join(instance.directory, "passphrase");
+      await mkdir(backend, { recursive: true, mode: 0o700 });
+      if (!existsSync(passphrase)) {
+        await writeFile(passphrase, randomBytes(24).toString("base64url"), { mode: 0o600 });
+      }
+      environment.PULUMI_BACKEND_URL = `file://${backend}`;
+      environment.PULUMI_CONFIG_PASSPHRASE_FILE = passphrase;
+    }
+    const file = join(instance.directory, `Pulumi.${name}.yaml`);
+    const stack = new LabStack(name, file, environment, instance.reachable ? [] : insideLan(instance));
+    await stack.configure(options.config);
+    if (!existsSync(join(instance.directory, "state", ".pulumi", "stacks", "plainkube", `${name}.json`))) {
+      const made = await stack.pulumi(["stack", "select", "--create", name]);
+      if (made.code !== 0) throw new Error(`the stack ${name} could not be made:\n${made.stderr}${made.stdout}`);
+    }
+    return stack;
+  }
+
+  /** Replaces the stack's configuration. */
+  async configure(config: Readonly<Record<string, unknown>>): Promise<void> {
+    const old: StackFile | null = existsSync(this.file) ? parse(await readFile(this.file, "utf8")) : null;
+    const file: StackFile = {
+      ...(old?.encryptionsalt && { encryptionsalt: old.encryptionsalt }),
+      config: { ...config },
+    };
+    await writeFile(this.file, stringify(file), { mode: 0o600 });
+    await chmod(this.file, 0o600);
+  }
+
+  /** The command line of a Pulumi command on this stack. */
+  command(args: readonly string[]): string[] {
+    const takesConfig = ["up", "preview", "destroy", "refresh", "config"].includes(args[0] ?? "");
+    return [...this.#prefix, "pulumi", ...args, ...(takesConfig ? ["--config-file", this.file] : [])];
+  }
+
+  /** Runs a Pulumi command on this stack to its end. */
+  pulumi(args: readonly string[], onLine?: (line: string) => void): Promise<CommandResult> {
+    return run(this.command([...args, "--non-interactive"]), {
+      cwd: projectDirectory,
+      env: { ...process.env, ...this.environment },
+      ...(onLine && { onLine }),
+    });
+  }
+
+  /** The stack's outputs, secrets included. */
+  async outputs(): Promise<Record<string, unknown>> {
+    const shown = await this.pulumi(["stack", "output", "--json", "--show-secrets"]);
+    if (shown.code !== 0) throw new Error(`the stack's outputs cannot be read:\n${shown.stderr}`);
+    return JSON.parse(shown.stdout);
+  }
+}
+
+/** The configuration of `Pulumi.<name>.yaml` with `auto` decided, so that all runs in this lab take the same binaries. */
+export async function stackConfig(name: string, log: (line: string) => void): Promise<Record<string, unknown>> {
+  const file: StackFile = parse(await readFile(join(projectDirectory, `Pulumi.${name}.yaml`), "utf8"));
+  const settings = (file.config["plainkube:binaries"] ?? { source: "auto" }) as Parameters<typeof resolveSource>[0];
+  await resolveSource({ ...settings, source: settings.source ?? "auto" }, log);
+  return file.config;
+}

@@ -1,0 +1,3 @@
+module plainkube/toolchain/images/pause
+
+go 1.22

@@ -1,0 +1,3 @@
+module plainkube/toolchain/images/workload
+
+go 1.22

@@ -1,0 +1,3 @@
+module plainkube/toolchain/runc
+go 1.26
+require github.com/opencontainers/runc v1.4.3
