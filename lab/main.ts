@@ -107,8 +107,12 @@ function environmentFile(stack: LabStack, kubeconfig: string, bin: string): stri
   const lines = Object.entries(variables).map(([key, value]) =>
     key === "PATH" ? "" : `export ${key}=${quote(value)}`,
   );
-  // PATH grows by what is ours, whatever it is by then.
-  const ours = stack.environment.PATH?.split(":").filter((p) => !process.env.PATH?.split(":").includes(p)) ?? [];
+  // What stands before the PATH of this run is ours; the rest is whatever it is by then.
+  const { PATH: whole = "" } = stack.environment;
+  const ours = whole
+    .slice(0, whole.length - (process.env.PATH ?? "").length)
+    .split(":")
+    .filter(Boolean);
   return [
     "# Made by `npm run lab`: kubectl and pulumi for the lab's stack. Source it from bash or zsh.",
     ...lines.filter(Boolean),

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { parse, stringify } from "yaml";
 import { resolveSource } from "../components/binaries/obtain.ts";
@@ -57,12 +57,23 @@ export class LabStack {
     }
     const file = join(instance.directory, `Pulumi.${name}.yaml`);
     const stack = new LabStack(name, file, environment, instance.reachable ? [] : insideLan(instance));
-    await stack.configure(options.config);
     if (!existsSync(join(instance.directory, "state", ".pulumi", "stacks", "plainkube", `${name}.json`))) {
-      const made = await stack.pulumi(["stack", "select", "--create", name]);
-      if (made.code !== 0) throw new Error(`the stack ${name} could not be made:\n${made.stderr}${made.stdout}`);
+      await stack.#make(instance.directory);
     }
+    await stack.configure(options.config);
     return stack;
+  }
+
+  /** Makes the stack in a folder of its own: Pulumi writes the salt of its secrets beside the project that it finds. */
+  async #make(directory: string): Promise<void> {
+    const folder = join(directory, "stack");
+    await mkdir(folder, { recursive: true });
+    await writeFile(join(folder, "Pulumi.yaml"), "name: plainkube\nruntime: nodejs\n");
+    const made = await this.pulumi(["stack", "select", "--create", this.name, "--cwd", folder]);
+    if (made.code !== 0) throw new Error(`the stack ${this.name} could not be made:\n${made.stderr}${made.stdout}`);
+    const written = join(folder, `Pulumi.${this.name}.yaml`);
+    if (existsSync(written)) await copyFile(written, this.file);
+    await rm(folder, { recursive: true });
   }
 
   /** Replaces the stack's configuration. */

@@ -6,9 +6,6 @@ import { type Pin, pinsFor } from "./pins.ts";
 import { type Stage, stages } from "./stages.ts";
 import type { UploadOrder } from "./upload.ts";
 
-export const pinsOf = (spec: ClusterSpec, of: readonly Stage[]): Pin[] =>
-  pinsFor([...new Set(of.flatMap((stage) => stages[stage]))], spec.versions, "amd64", spec.binaries);
-
 export interface BinariesArgs {
   readonly spec: ClusterSpec;
   readonly host: Host;
@@ -16,40 +13,59 @@ export interface BinariesArgs {
   readonly stages: readonly Stage[];
 }
 
+/** One stage of a host's binaries: what is there, and the end of its upload. */
+export interface Uploaded {
+  readonly pins: readonly Pin[];
+  readonly done: pulumi.Resource;
+}
+
 /**
- * The binaries of some stages on one host: obtained and verified on this machine, sent in one SSH session, verified again
- * on the host and placed by content. What the host already has is not sent. Preview works from the pins alone.
+ * The binaries of a host: obtained and verified on this machine, sent in one SSH session a stage, verified again on the
+ * host and placed by content. What the host already has is not sent. Stages follow each other, so that what starts first
+ * arrives first. Preview works from the pins alone.
  */
 export class Binaries extends pulumi.ComponentResource {
-  readonly pins: readonly Pin[];
-  /** Ends when all of them lie on the host. */
-  readonly uploaded: local.Command;
+  readonly #stages = new Map<Stage, Uploaded>();
 
   constructor(name: string, args: BinariesArgs, opts?: pulumi.ComponentResourceOptions) {
-    super("plainkube:binaries:Binaries", name, {}, opts);
     const { spec, host } = args;
-    this.pins = pinsOf(spec, args.stages);
+    const pins = args.stages.map(
+      (stage) => [stage, pinsFor(stages[stage], spec.versions, "amd64", spec.binaries)] as const,
+    );
+    const shown = Object.fromEntries(pins.flatMap(([, all]) => all.map((p) => [p.name, `${p.version} ${p.digest}`])));
+    super("plainkube:binaries:Binaries", name, { host: host.spec.name, binaries: shown }, opts);
     const order: UploadOrder = {
       endpoint: { host: host.spec.address, port: host.spec.port, user: host.spec.user, hostKey: host.spec.hostKey },
       ...(spec.ssh.jump && { jump: spec.ssh.jump }),
       dialAttempts: spec.ssh.dialAttempts,
       dialTimeoutSeconds: spec.ssh.dialTimeoutSeconds,
     };
-    this.uploaded = new local.Command(
-      `${name}-upload`,
-      {
-        create: "node components/binaries/upload.ts",
-        environment: {
-          PLAINKUBE_UPLOAD: JSON.stringify(order),
-          PLAINKUBE_BINARIES: JSON.stringify(spec.binaries),
-          PLAINKUBE_PINS: this.pins.map((p) => [p.name, p.version, p.arch, p.digest].join(" ")).join("\n"),
+    let previous: pulumi.Resource = host.root;
+    for (const [stage, ofStage] of pins) {
+      previous = new local.Command(
+        `${name}-${stage}`,
+        {
+          create: "node components/binaries/upload.ts",
+          environment: {
+            PLAINKUBE_UPLOAD: JSON.stringify(order),
+            PLAINKUBE_BINARIES: JSON.stringify(spec.binaries),
+            PLAINKUBE_PINS: ofStage.map((p) => [p.name, p.version, p.arch, p.digest].join(" ")).join("\n"),
+          },
+          // The key to log in with, if it is not the agent's.
+          stdin: pulumi.secret(JSON.stringify([spec.ssh.privateKey ?? "", spec.ssh.privateKeyPassword ?? ""])),
+          addPreviousOutputInEnv: false,
         },
-        // The key to log in with, if it is not the agent's.
-        stdin: pulumi.secret(JSON.stringify([spec.ssh.privateKey ?? "", spec.ssh.privateKeyPassword ?? ""])),
-        addPreviousOutputInEnv: false,
-      },
-      { parent: this, deletedWith: host.root, dependsOn: [host.root] },
-    );
+        { parent: this, deletedWith: host.root, dependsOn: [previous] },
+      );
+      this.#stages.set(stage, { pins: ofStage, done: previous });
+    }
     this.registerOutputs({});
+  }
+
+  /** A stage that the host's roles ask for. */
+  stage(stage: Stage): Uploaded {
+    const found = this.#stages.get(stage);
+    if (!found) throw new Error(`the host has no binaries of the stage ${stage}: its roles do not ask for them`);
+    return found;
   }
 }

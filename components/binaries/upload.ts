@@ -99,8 +99,7 @@ export async function upload(
         }),
       },
     });
-    // A receiver that gives up closes the pipe; its own message says why.
-    ssh.stdin.on("error", () => {});
+    ssh.stdin.on("error", ignoreClosedPipe);
     const closed = once(ssh, "close");
     const needed = new Set<string>();
     let sent = false;
@@ -108,10 +107,9 @@ export async function upload(
       if (line.startsWith("need ")) needed.add(line.slice(5));
       else if (line === "send") {
         sent = true;
-        await send(
-          ssh.stdin,
-          entries.filter(({ sha256 }) => needed.has(sha256)),
-        );
+        const missing = entries.filter(({ sha256 }) => needed.has(sha256));
+        // A receiver that gives up closes the pipe; its own message says why, and its exit code is looked at below.
+        await pipeline(contents(missing), ssh.stdin).catch(ignoreClosedPipe);
       }
     }
     const [code] = (await closed) as [number | null];
@@ -127,19 +125,16 @@ export async function upload(
   }
 }
 
-async function send(
-  to: NodeJS.WritableStream & { destroyed?: boolean },
-  files: readonly { path: string; sha256: string }[],
-) {
-  const done = new Set<string>();
-  for (const { path, sha256 } of files) {
-    if (done.has(sha256) || to.destroyed) continue;
-    done.add(sha256);
-    await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), to, { end: false }).catch((error) => {
-      if (!["EPIPE", "ERR_STREAM_PREMATURE_CLOSE", "ERR_STREAM_DESTROYED"].includes(error.code)) throw error;
-    });
+function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
+  if (!["EPIPE", "ECONNRESET", "ERR_STREAM_PREMATURE_CLOSE", "ERR_STREAM_DESTROYED"].includes(error.code ?? ""))
+    throw error;
+}
+
+/** The content of files one after the other, each once. */
+async function* contents(files: readonly { path: string; sha256: string }[]) {
+  for (const { path } of new Map(files.map((file) => [file.sha256, file])).values()) {
+    yield* createReadStream(path, { highWaterMark: 1 << 20 });
   }
-  to.end();
 }
 
 if (import.meta.main) {

@@ -24,7 +24,8 @@ export class ControlPlane extends pulumi.ComponentResource {
 
   constructor(name: string, args: ControlPlaneArgs, opts?: pulumi.ComponentResourceOptions) {
     super("plainkube:control-plane:ControlPlane", name, {}, opts);
-    const { spec, host, pki, binaries } = args;
+    const { spec, host, pki } = args;
+    const { pins, done } = args.binaries.stage("control-plane");
     this.host = host;
     const { kubernetes: ca, etcd: etcdCa, "front-proxy": frontProxyCa } = pki.authorities;
     const pem = (path: string, content: pulumi.Input<string>) => ({ path: `${paths.pki}/${path}`, content });
@@ -57,9 +58,9 @@ export class ControlPlane extends pulumi.ComponentResource {
             content: kubeconfigOf(spec, "system:kube-scheduler", ca, pki.cluster.scheduler),
           },
         ],
-        pins: binaries.pins,
+        pins,
       },
-      { parent: this, dependsOn: [binaries] },
+      { parent: this, dependsOn: [done] },
     );
     this.ready = shipment.applied;
     this.registerOutputs({});

@@ -3,8 +3,9 @@ import { readFileSync } from "node:fs";
 import { remote, type types } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import type { Pin } from "../binaries/pins.ts";
+import { linkOf } from "../binaries/stages.ts";
 import type { ClusterSpec, Endpoint, HostSpec } from "../spec.ts";
-import { type HostFile, type Payload, phaseScript, rootShell, shellWord, wholeScript } from "./shipment.ts";
+import { type HostFile, type Payload, phaseScript, rootShell, shellWord, type Unit, wholeScript } from "./shipment.ts";
 
 const script = (name: string): string => readFileSync(new URL(`./${name}`, import.meta.url), "utf8").trimEnd();
 const preflight = script("preflight.sh");
@@ -100,6 +101,27 @@ export interface ShipmentArgs {
 }
 
 /**
+ * A unit as previews show it: its own file, its config files and its binaries, line by line. The script that ships them
+ * holds secrets, so its own difference is hidden.
+ */
+class UnitView extends pulumi.ComponentResource {
+  constructor(
+    name: string,
+    { unit, payload, pins }: { unit: Unit; payload: Payload; pins: readonly Pin[] },
+    opts: pulumi.ComponentResourceOptions,
+  ) {
+    const own = payload.files.filter((f) => f.path.endsWith(`/${unit.name}`) || unit.inputs.includes(f.path));
+    const run = pins.filter((p) => unit.inputs.includes(linkOf(p.name)));
+    const shown = {
+      ...Object.fromEntries(own.map((f) => [f.path, f.content])),
+      ...Object.fromEntries(run.map((p) => [p.name, `${p.version} ${p.digest}`])),
+    };
+    super("plainkube:host:Unit", name, shown, opts);
+    this.registerOutputs({});
+  }
+}
+
+/**
  * The files of one phase on one host, and its units running with them. One SSH session ships all files, each atomically,
  * removes those that the phase no longer has, restarts exactly the units whose inputs changed and waits until they work.
  */
@@ -109,14 +131,9 @@ export class Shipment extends pulumi.ComponentResource {
 
   constructor(name: string, args: ShipmentArgs, opts?: pulumi.ComponentResourceOptions) {
     const { host, phase, payload, secrets = [], pins = [] } = args;
-    // The component's own inputs are what a preview shows line by line; the script itself holds secrets.
-    const shown = {
-      host: host.spec.name,
-      files: Object.fromEntries(payload.files.map((f) => [f.path, f.content])),
-      units: payload.units.map((u) => u.name),
-      binaries: Object.fromEntries(pins.map((p) => [p.name, `${p.version} ${p.digest}`])),
-    };
-    super("plainkube:host:Shipment", name, shown, opts);
+    super("plainkube:host:Shipment", name, {}, opts);
+    for (const unit of payload.units)
+      new UnitView(`${host.spec.name}-${unit.name}`, { unit, payload, pins }, { parent: this });
     const files = secrets.map(({ content, ...file }) =>
       pulumi.output(content).apply((text) => ({ ...file, content: text })),
     );

@@ -30,12 +30,13 @@ export class Node extends pulumi.ComponentResource {
     const { spec, host, pki, binaries, apiReady } = args;
     this.host = host;
     const { isWorker } = host.spec;
+    const network = binaries.stage("network");
     const before = isWorker
       ? [
           new Shipment(
             `${name}-runtime`,
-            { host, phase: "runtime", payload: renderRuntime(spec), pins: binaries.pins },
-            { parent: this, dependsOn: [binaries] },
+            { host, phase: "runtime", payload: renderRuntime(spec), pins: binaries.stage("runtime").pins },
+            { parent: this, dependsOn: [binaries.stage("runtime").done] },
           ).applied,
         ]
       : [];
@@ -51,9 +52,9 @@ export class Node extends pulumi.ComponentResource {
         phase: "node",
         payload: concat(...(isWorker ? [renderKubelet(spec, host.spec)] : []), renderNetwork(spec, host.spec)),
         secrets: isWorker ? [...kubeletSecrets(args), proxy] : [proxy],
-        pins: binaries.pins,
+        pins: isWorker ? [...network.pins, ...binaries.stage("runtime").pins] : network.pins,
       },
-      { parent: this, dependsOn: [binaries, apiReady, ...before] },
+      { parent: this, dependsOn: [network.done, apiReady, ...before] },
     );
     this.registerOutputs({});
   }
