@@ -1,7 +1,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import { resolveSource } from "./binaries/obtain.ts";
 import { clusterSchema } from "./schema.ts";
-import { type ClusterSpec, parseCluster } from "./spec.ts";
+import { type ClusterSpec, ConfigError, parseCluster } from "./spec.ts";
 
 /** The only reader of Pulumi's configuration: the stack as a checked ClusterSpec, or a ConfigError with every problem. */
 export async function loadSpec(): Promise<ClusterSpec> {
@@ -10,12 +10,21 @@ export async function loadSpec(): Promise<ClusterSpec> {
     const [namespace, name = ""] = key.split(":");
     if (namespace === pulumi.getProject()) raw[name] = name in clusterSchema.shape ? decode(name, value) : value;
   }
-  const spec = parseCluster(raw, {
-    projectDirectory: process.cwd(),
-    isPreview: pulumi.runtime.isDryRun(),
-    agentSocket: process.env.SSH_AUTH_SOCK,
-  });
+  const spec = checked(raw);
   return { ...spec, binaries: await resolveSource(spec.binaries, (line) => void pulumi.log.info(line)) };
+}
+
+function checked(raw: Readonly<Record<string, unknown>>): ClusterSpec {
+  try {
+    return parseCluster(raw, {
+      projectDirectory: process.cwd(),
+      isPreview: pulumi.runtime.isDryRun(),
+      agentSocket: process.env.SSH_AUTH_SOCK,
+    });
+  } catch (error) {
+    // Pulumi prints a RunError's message alone, without a stack trace.
+    throw error instanceof ConfigError ? new pulumi.RunError(error.message) : error;
+  }
 }
 
 /** Pulumi hands structured values over as JSON and strings as they are. */

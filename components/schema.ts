@@ -7,42 +7,77 @@ import { z } from "zod";
 
 const dnsLabel = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 const dnsName = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/;
-const labelKey = /^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/;
+const labelKey =
+  /^(?=[^/]{1,253}(\/|$))([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/;
 const labelValue = /^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$/;
 const flagName = /^[a-z0-9][a-z0-9-]{0,62}$/;
 const plainText = /^[^\p{Cc}\p{Cs}\u2028\u2029]*$/u;
 const userName = /^[a-z_][a-z0-9_-]{0,31}$/;
-const quantity = /^[0-9]+(\.[0-9]+)?([EPTGMk]i?|m|%)?$/;
+const quantity = /^((?=[0-9.]*[1-9])[0-9]+(\.[0-9]+)?([EPTGMK]i|[EPTGMk])?|(100|[1-9]?[0-9](\.[0-9]+)?)%)$/;
 
 const text = (pattern: RegExp, what: string, max = 253) =>
   z.string(what).max(max, `${what} of at most ${max} characters`).regex(pattern, what);
 
 const port = z.int("a port from 1 to 65535").min(1, "a port from 1 to 65535").max(65535, "a port from 1 to 65535");
 
-const address = z.ipv4("an IPv4 address, like 10.90.23.41");
+const address = z
+  .ipv4({ error: "an IPv4 address, like 10.90.23.41", abort: true })
+  .refine(
+    (a) => !/^(0|127|22[4-9]|2[3-5][0-9]|169\.254)\./.test(a),
+    "an address at which the other hosts reach it: not loopback, link-local or multicast",
+  );
+
+/** A DNS name, or an IPv4 address: what looks like one must be one. */
+const nameOrAddress = text(dnsName, "a DNS name or IPv4 address").refine(
+  (n) => !/^[0-9.]+$/.test(n) || z.ipv4().safeParse(n).success,
+  "a DNS name or IPv4 address",
+);
+
+const path = z
+  .string("a path")
+  .min(1, "a path")
+  .max(4096, "a path of at most 4096 characters")
+  .regex(plainText, "a path, in one line");
+
 const hours = (most: number) =>
   z.int("a whole number of hours").min(1, "at least 1 hour").max(most, `at most ${most} hours`);
 
-const hostKey = text(
-  /^(ssh-ed25519|ecdsa-sha2-nistp(256|384|521)|ssh-rsa|rsa-sha2-(256|512)) [A-Za-z0-9+/=]+( \S+)?$/,
-  "a public key as `ssh-keyscan` prints it after the host's name, like ssh-ed25519 AAAA…",
+const publicKey = "a whole public key as `ssh-keyscan` prints it after the host's name, like ssh-ed25519 AAAA…";
+/** A pinned public host key, in the form of a known_hosts line without names. */
+export const hostKeySchema = text(
+  /^(ssh-ed25519|ecdsa-sha2-nistp(256|384|521)|ssh-rsa) [A-Za-z0-9+/]+=*( [^\p{Cc}]*)?$/u,
+  publicKey,
   2000,
-);
+).refine(isWholeKey, publicKey);
+
+/** A public key is a list of fields, each after its length; the first repeats the type. */
+function isWholeKey(key: string): boolean {
+  const [type, encoded = ""] = key.split(" ");
+  const blob = Buffer.from(encoded, "base64");
+  const fields: Buffer[] = [];
+  let at = 0;
+  while (at + 4 <= blob.length) {
+    const end = at + 4 + blob.readUInt32BE(at);
+    fields.push(blob.subarray(at + 4, end));
+    at = end;
+  }
+  return at === blob.length && fields.length > 1 && fields[0]?.toString("latin1") === type;
+}
 
 const sshEndpoint = {
   port: port.default(22).describe("Port of sshd."),
   user: text(userName, "a Linux user name")
     .default("root")
     .describe("User to log in as: root, or one with passwordless sudo."),
-  hostKey: hostKey
+  hostKey: hostKeySchema
     .optional()
     .describe("Pinned public host key. Default: the entry for the address in `ssh.knownHostsFile`."),
 };
 
 const taint = z.strictObject({
-  key: text(labelKey, "a taint key"),
-  value: text(labelValue, "a taint value").default(""),
-  effect: z.enum(["NoSchedule", "PreferNoSchedule", "NoExecute"]),
+  key: text(labelKey, "a taint key, like example.com/dedicated", 317),
+  value: text(labelValue, "a taint value: text of letters, digits, `-`, `_` and `.`", 63).default(""),
+  effect: z.enum(["NoSchedule", "PreferNoSchedule", "NoExecute"], "NoSchedule, PreferNoSchedule or NoExecute"),
 });
 
 export const roles = ["control-plane", "worker"] as const;
@@ -53,27 +88,31 @@ const host = z.strictObject({
   ),
   address: address.describe("IPv4 address, for SSH and as the node's InternalIP."),
   roles: z
-    .array(z.enum(roles))
+    .array(z.enum(roles, "control-plane or worker"), "a list of roles")
     .min(1, "at least one of control-plane, worker")
     .describe("What the host does: control-plane, worker, or both."),
   ...sshEndpoint,
   labels: z
-    .record(text(labelKey, "a label key"), text(labelValue, "a label value", 63))
+    .record(
+      text(labelKey, "a label key, like example.com/rack", 317),
+      text(
+        labelValue,
+        'a label value: text of letters, digits, `-`, `_` and `.`, quoted if it is like a number or "true"',
+        63,
+      ),
+      "an object of labels",
+    )
     .default({})
     .describe("Node labels that the kubelet registers with."),
-  taints: z.array(taint).default([]).describe("Node taints that the kubelet registers with."),
+  taints: z.array(taint, "a list of taints").default([]).describe("Node taints that the kubelet registers with."),
 });
 
 const ssh = z.strictObject({
-  privateKeyFile: z
-    .string("a path")
-    .min(1)
+  privateKeyFile: path
     .optional()
     .describe("File of the private key, relative to the project or with ~/. Default: the SSH agent of $SSH_AUTH_SOCK."),
   privateKeyPassword: z.string("text").optional().describe("Passphrase of the private key. Set it with --secret."),
-  knownHostsFile: z
-    .string("a path")
-    .min(1)
+  knownHostsFile: path
     .default("~/.ssh/known_hosts")
     .describe("OpenSSH known_hosts file with the pinned key of every host that has no `hostKey`."),
   dialAttempts: z
@@ -89,7 +128,7 @@ const ssh = z.strictObject({
     .default(15)
     .describe("Longest wait for one connection, in seconds."),
   jump: z
-    .strictObject({ address: text(dnsName, "an address or DNS name"), ...sshEndpoint })
+    .strictObject({ address: nameOrAddress, ...sshEndpoint })
     .optional()
     .describe("Jump host that all hosts are reached through."),
 });
@@ -102,18 +141,25 @@ const versions = z.strictObject({
 
 const binaries = z.strictObject({
   source: z
-    .enum(["auto", "release", "mirror", "modules", "directory"])
+    .enum(["auto", "release", "mirror", "modules", "directory"], "auto, release, mirror, modules or directory")
     .default("auto")
     .describe(
       "`release`: official downloads. `mirror`: the same layout below `mirror`. `modules`: built from Go modules. `directory`: files in `directory`. `auto`: the first of these that can be had, decided once per cache.",
     ),
   mirror: z
-    .url({ protocol: /^https?$/, error: "an http or https URL" })
+    .url({ protocol: /^https?$/, error: "an http or https URL", abort: true })
+    .max(2000, "an http or https URL of at most 2000 characters")
+    .regex(/^[!-~]+$/, "an http or https URL, in ASCII without spaces")
+    // Preview and state show it.
+    .refine((url) => !/[@?#]/.test(url), "an http or https URL without user, password, query or fragment")
     .optional()
     .describe("Base URL of a mirror of the official downloads."),
-  directory: z.string("a path").min(1).optional().describe("Folder that holds the binaries by name."),
+  directory: path.optional().describe("Folder that holds the binaries by name."),
   checksums: z
-    .record(z.string(), text(/^[0-9a-f]{64}$/, "a SHA-256 in 64 lower-case hex digits", 64))
+    .record(
+      z.string("a name").max(64, "the name of a binary"),
+      text(/^[0-9a-f]{64}$/, "a SHA-256 in 64 lower-case hex digits", 64),
+    )
     .default({})
     .describe("Own pinned SHA-256 per binary name, for `directory` and for downloads without a known digest."),
 });
@@ -137,9 +183,21 @@ const network = z.strictObject({
     .describe("MTU of the pod network in bytes; 0 takes the host's."),
 });
 
+/** What a kubelet 1.36 measures (pkg/kubelet/eviction/api). */
+const evictionSignals = [
+  "memory.available",
+  "nodefs.available",
+  "nodefs.inodesFree",
+  "imagefs.available",
+  "imagefs.inodesFree",
+  "containerfs.available",
+  "containerfs.inodesFree",
+  "pid.available",
+] as const;
+
 const runtime = z.strictObject({
   cgroupDriver: z
-    .enum(["systemd", "cgroupfs"])
+    .enum(["systemd", "cgroupfs"], "systemd or cgroupfs")
     .default("systemd")
     .describe("Who manages cgroups, for the kubelet (cgroupDriver) and runc (SystemdCgroup)."),
   allowCgroupV1: z
@@ -157,7 +215,11 @@ const runtime = z.strictObject({
     .default(110)
     .describe("Pods per node (kubelet's maxPods)."),
   evictionHard: z
-    .record(text(/^[a-z.A-Z]+$/, "an eviction signal"), text(quantity, "a quantity or percentage"))
+    .partialRecord(
+      z.enum(evictionSignals, `one of ${evictionSignals.join(", ")}`),
+      text(quantity, "a quantity like 100Mi or a percentage like 10%", 20),
+      "an object of thresholds",
+    )
     .default({
       "memory.available": "100Mi",
       "nodefs.available": "10%",
@@ -167,11 +229,14 @@ const runtime = z.strictObject({
     .describe("Kubelet's evictionHard thresholds."),
 });
 
-const flagValue = z.union([text(plainText, "text in one line", 4096), z.number(), z.boolean()]);
+const flagValue = z.union(
+  [text(plainText, "text in one line", 4096), z.number(), z.boolean()],
+  "text in one line of at most 4096 characters, a number, true or false",
+);
 const flags = z
-  .record(text(flagName, "a flag's name without dashes"), flagValue)
+  .record(text(flagName, "a flag's name without its leading dashes"), flagValue)
   .default({})
-  .describe("Flags to add or to replace, by upstream name without dashes.");
+  .describe("Flags to add or to replace, by upstream name without leading dashes.");
 const config = z
   .record(z.string(), z.json())
   .default({})
@@ -200,22 +265,25 @@ const certificates = z.strictObject({
     .default(720)
     .describe("A certificate with less than this left is replaced by the next `up`, in hours."),
   extraApiSans: z
-    .array(text(dnsName, "a DNS name or IPv4 address"))
+    .array(nameOrAddress, "a list of names and addresses")
+    .max(100, "at most 100 names and addresses")
     .default([])
     .describe("More names and addresses for the API server's certificate."),
 });
 
 const proof = z.strictObject({
   replicas: z
-    .int("a whole number from 1 to 100")
+    .int("a whole number from 1 to 1000")
     .min(1, "at least 1")
-    .max(100, "at most 100")
-    .default(4)
-    .describe("Replicas of the Deployment that proves the cluster."),
+    .max(1000, "at most 1000")
+    .optional()
+    .describe("Replicas of the Deployment that proves the cluster. Default: one for each worker, and at least 4."),
 });
 
 export const clusterSchema = z.strictObject({
-  clusterName: text(dnsLabel, "a DNS label", 63).default("plainkube").describe("Name of the cluster in kubeconfigs."),
+  clusterName: text(dnsLabel, "a DNS label: lower-case letters, digits and `-`", 63)
+    .default("plainkube")
+    .describe("Name of the cluster in kubeconfigs."),
   hosts: z
     .array(host, "a list of hosts")
     .min(1, "at least one host")

@@ -1,12 +1,13 @@
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { resolve } from "node:path";
 import type { z } from "zod";
 import type { BinarySettings } from "./binaries/pins.ts";
+import { stages } from "./binaries/stages.ts";
 import { contains, networkOf, nthAddress, overlaps, prefixLength } from "./cidr.ts";
-import { type ClusterConfig, clusterSchema, type HostConfig } from "./schema.ts";
-import { supportedVersions, unsupportedVersion, type VersionSet } from "./versions.ts";
+import { type ClusterConfig, clusterSchema, type HostConfig, hostKeySchema, roles } from "./schema.ts";
+import { supportedVersions, unsupportedVersion, type VersionSet, versionKey } from "./versions.ts";
 
 /** Where and as whom a host is reached; everything in it is checked. */
 export interface Endpoint {
@@ -23,12 +24,13 @@ export interface HostSpec extends Omit<HostConfig, "hostKey"> {
 }
 
 /** The whole cluster as plain, validated data: what every concern renders from. */
-export interface ClusterSpec extends Omit<ClusterConfig, "hosts" | "versions" | "ssh" | "binaries"> {
+export interface ClusterSpec extends Omit<ClusterConfig, "hosts" | "versions" | "ssh" | "binaries" | "proof"> {
   readonly binaries: BinarySettings;
   readonly hosts: readonly HostSpec[];
   readonly controlPlane: HostSpec;
   readonly workers: readonly HostSpec[];
   readonly versions: VersionSet;
+  readonly proof: { readonly replicas: number };
   readonly ssh: Omit<ClusterConfig["ssh"], "jump"> & {
     /** Content of the private key; undefined means the SSH agent. */
     readonly privateKey: string | undefined;
@@ -78,12 +80,13 @@ export function parseCluster(raw: Readonly<Record<string, unknown>>, around: Sur
   const parsed = clusterSchema.safeParse(raw);
   if (!parsed.success) {
     // What else is wrong shows as well, as far as the well-formed rest can be looked at.
-    const partial = salvage(raw, parsed.error);
     const problems = parsed.error.issues.flatMap((issue) => schemaProblems(issue, raw));
-    throw new ConfigError(partial ? [...problems, ...contradictions(partial, around).problems] : problems);
+    const once = problems.filter((p, i) => problems.findIndex((q) => q.what === p.what && q.got === p.got) === i);
+    const rest = salvage(raw, parsed.error);
+    throw new ConfigError(rest ? [...once, ...contradictions(rest.config, around, rest.isSound).problems] : once);
   }
-  const { problems, privateKey, hostKeys, jump } = contradictions(parsed.data, around);
   const config = parsed.data;
+  const { problems, privateKey, hostKeys, jump } = contradictions(config, around, () => true);
   const hosts = config.hosts.map(
     (host, i): HostSpec => ({
       ...host,
@@ -102,22 +105,34 @@ export function parseCluster(raw: Readonly<Record<string, unknown>>, around: Sur
     workers: hosts.filter((h) => h.isWorker),
     versions,
     ssh: { ...config.ssh, privateKey, jump },
+    proof: { replicas: config.proof.replicas ?? Math.max(4, config.hosts.filter(takesAnyPod).length) },
     apiEndpoint: `https://${controlPlane.address}:6443`,
     apiServiceAddress: nthAddress(config.network.serviceCidr, 1),
     dnsAddress: nthAddress(config.network.serviceCidr, 10),
   };
 }
 
+/** Whether pods run on a host that tolerate no taint. */
+export const takesAnyPod = (host: Pick<HostConfig, "roles" | "taints">): boolean =>
+  host.roles.includes("worker") && host.taints.every((t) => t.effect === "PreferNoSchedule");
+
+/** A value as an error shows it: short, and without what may be secret. */
 const show = (value: unknown): string => {
-  const text = value === undefined ? "nothing" : JSON.stringify(value);
+  const hide = (key: string, v: unknown) => {
+    if (/password/i.test(key) || (typeof v === "string" && /PRIVATE KEY|password/i.test(v))) return "[secret]";
+    return typeof v === "string" ? v.replace(/:\/\/[^/]*@/, "://[secret]@") : v;
+  };
+  const text = value === undefined ? "nothing" : JSON.stringify(value, hide);
   return text.length > 120 ? `${text.slice(0, 117)}…` : text;
 };
 
 const at = (raw: unknown, path: readonly PropertyKey[]): unknown =>
   path.reduce<unknown>((value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key], raw);
 
-const name = (path: readonly PropertyKey[]): string =>
-  `plainkube:${path.map((p, i) => (typeof p === "number" ? `[${p}]` : `${i ? "." : ""}${String(p)}`)).join("")}`;
+const setting = (path: readonly PropertyKey[]): string =>
+  path.map((p, i) => (typeof p === "number" ? `[${p}]` : `${i ? "." : ""}${String(p)}`)).join("");
+
+const name = (path: readonly PropertyKey[]): string => `plainkube:${setting(path)}`;
 
 function schemaProblems(issue: z.core.$ZodIssue, raw: unknown): Problem[] {
   if (issue.code === "unrecognized_keys") {
@@ -141,12 +156,16 @@ function schemaProblems(issue: z.core.$ZodIssue, raw: unknown): Problem[] {
     ];
   }
   const value = at(raw, issue.path);
-  const secret = issue.path.some((p) => String(p).toLowerCase().includes("password"));
+  const secret = issue.path.some((p) => /password/i.test(String(p)));
+  const known = keysAt(issue.path);
   return [
     {
       what: `${name(issue.path)} is ${value === undefined ? "missing" : "not valid"}`,
-      got: secret ? "[secret]" : show(value),
-      expected: issue.message.replace(/^Invalid (input|option): expected /, ""),
+      got: secret && value !== undefined ? "[secret]" : show(value),
+      expected:
+        known.length > 0
+          ? `an object with ${known.join(", ")}`
+          : issue.message.replace(/^Invalid (input|option): expected (.*?)(, received .*)?$/, "$2"),
       remedy: value === undefined ? "set it in the stack's file; see docs/config.md" : "correct it; see docs/config.md",
     },
   ];
@@ -160,7 +179,8 @@ function keysAt(path: readonly PropertyKey[]): string[] {
     const def = (at as { def?: { shape?: Record<string, unknown>; element?: unknown } }).def;
     at = typeof key === "number" ? def?.element : def?.shape?.[String(key)];
   }
-  return Object.keys((unwrap(at) as { def?: { shape?: object } } | undefined)?.def?.shape ?? {});
+  const def = (unwrap(at) as { def?: { shape?: object; keyType?: { options?: string[] } } } | undefined)?.def;
+  return def?.keyType?.options ?? Object.keys(def?.shape ?? {});
 }
 
 function unwrap(schema: unknown): unknown {
@@ -170,8 +190,12 @@ function unwrap(schema: unknown): unknown {
 }
 
 function suggestion(key: string, known: readonly string[]): string {
-  const close = known.find((k) => distance(k.toLowerCase(), key.toLowerCase()) <= 2);
-  return close ? `did you mean ${close}?` : "remove it, or see docs/config.md for the right name";
+  const [closest] = known
+    .map((k) => ({ k, far: distance(k.toLowerCase(), key.toLowerCase()) }))
+    .sort((a, b) => a.far - b.far);
+  return closest && closest.far <= 2
+    ? `did you mean ${closest.k}?`
+    : "remove it, or see docs/config.md for the right name";
 }
 
 function distance(a: string, b: string): number {
@@ -187,70 +211,134 @@ function distance(a: string, b: string): number {
   return row[b.length] ?? 0;
 }
 
-/** The configuration without what the schema refused, or undefined if its hosts cannot be read. */
-function salvage(raw: Readonly<Record<string, unknown>>, error: z.ZodError): ClusterConfig | undefined {
+/** Tells whether nothing at or below (or above) a setting was refused, so that it can be judged further. */
+type Soundness = (...settings: string[]) => boolean;
+
+/** The configuration without what the schema refused, with stand-ins for what hosts must have. */
+function salvage(
+  raw: Readonly<Record<string, unknown>>,
+  error: z.ZodError,
+): { config: ClusterConfig; isSound: Soundness } | undefined {
   const copy = structuredClone(raw) as Record<PropertyKey, unknown>;
+  const refused: string[] = [];
+  const hole = Symbol("refused");
   for (const issue of error.issues) {
-    const parent = at(copy, issue.path.slice(0, -1)) as Record<PropertyKey, unknown> | undefined;
     if (issue.code === "unrecognized_keys") {
       const holder = at(copy, issue.path) as Record<string, unknown>;
       for (const key of issue.keys) delete holder[key];
-    } else if (parent && !Array.isArray(parent) && issue.path.length > 0) {
-      delete parent[issue.path.at(-1) as PropertyKey];
+      continue;
     }
+    refused.push(setting(issue.path));
+    const parent = at(copy, issue.path.slice(0, -1)) as Record<PropertyKey, unknown>;
+    const key = issue.path.at(-1) ?? "";
+    if (Array.isArray(parent)) parent[Number(key)] = hole;
+    else delete parent[key];
   }
-  const again = clusterSchema.safeParse(copy);
-  return again.success ? again.data : undefined;
+  const hosts = Array.isArray(copy.hosts) && copy.hosts.length > 0 ? copy.hosts : [hole];
+  copy.hosts = hosts.map((host, i) => ({
+    name: `host-${i}`,
+    address: `192.0.2.${i % 255}`,
+    roles: roles,
+    ...(host === hole ? {} : host),
+  }));
+  const again = clusterSchema.safeParse(withoutHoles(copy, hole));
+  const related = (a: string, b: string) => a === b || a.startsWith(`${b}.`) || a.startsWith(`${b}[`);
+  return again.success
+    ? {
+        config: again.data,
+        isSound: (...settings) => !settings.some((s) => refused.some((r) => related(r, s) || related(s, r))),
+      }
+    : undefined;
+}
+
+function withoutHoles(value: unknown, hole: symbol): unknown {
+  if (Array.isArray(value)) return value.filter((v) => v !== hole).map((v) => withoutHoles(v, hole));
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, withoutHoles(v, hole)]));
 }
 
 /** What the schema cannot see: contradictions between settings, and files that are named but cannot be used. */
-function contradictions(config: ClusterConfig, around: Surroundings) {
+function contradictions(config: ClusterConfig, around: Surroundings, isSound: Soundness) {
   const problems: Problem[] = [];
   const add = (what: string, got: unknown, expected: string, remedy: string) =>
     problems.push({ what, got: typeof got === "string" ? got : show(got), expected, remedy });
 
-  const { hosts, network, certificates } = config;
+  const { hosts, network, certificates, runtime } = config;
   for (const key of ["name", "address"] as const) {
-    for (const twice of new Set(hosts.map((h) => h[key]).filter((v, i, all) => all.indexOf(v) !== i))) {
-      const where = hosts.flatMap((h, i) => (h[key] === twice ? [`hosts[${i}]`] : []));
+    const values = hosts.map((h, i) => (isSound(`hosts[${i}].${key}`) ? h[key] : undefined));
+    for (const twice of new Set(values.filter((v, i) => v !== undefined && values.indexOf(v) !== i))) {
+      const where = values.flatMap((v, i) => (v === twice ? [`hosts[${i}]`] : []));
       add(
-        `plainkube:hosts has the ${key} ${twice} twice`,
+        `plainkube:hosts has the ${key} ${twice} ${where.length === 2 ? "twice" : `${where.length} times`}`,
         where.join(" and "),
-        `a ${key} once`,
+        `each ${key} once`,
         "give each host its own",
       );
     }
   }
+  const rolesAreSound = hosts.every((_, i) => isSound(`hosts[${i}].roles`));
   const controlPlanes = hosts.filter((h) => h.roles.includes("control-plane")).map((h) => h.name);
-  if (controlPlanes.length !== 1) {
+  if (rolesAreSound && controlPlanes.length !== 1) {
     add(
       controlPlanes.length ? "plainkube:hosts has several control planes" : "plainkube:hosts has no control plane",
-      controlPlanes,
+      controlPlanes.length ? controlPlanes.join(", ") : "none",
       "exactly one host with the role control-plane",
       controlPlanes.length ? "keep the role on one host" : "add control-plane to the roles of one host",
     );
   }
-  if (!hosts.some((h) => h.roles.includes("worker"))) {
-    add("plainkube:hosts has no worker", [], "at least one host with the role worker", "add worker to a host's roles");
+  const taintsAreSound = hosts.every((_, i) => isSound(`hosts[${i}].taints`));
+  const open = hosts.filter(takesAnyPod).length;
+  if (rolesAreSound && !hosts.some((h) => h.roles.includes("worker"))) {
+    add(
+      "plainkube:hosts has no worker",
+      "none",
+      "at least one host with the role worker",
+      "add worker to a host's roles",
+    );
+  } else if (rolesAreSound && taintsAreSound && open === 0) {
+    add(
+      "plainkube:hosts has no worker for CoreDNS and the proof",
+      "a taint NoSchedule or NoExecute on every worker",
+      "at least one worker without such a taint",
+      "remove the taint from one worker, or make it PreferNoSchedule",
+    );
+  }
+  if (config.proof.replicas !== undefined && rolesAreSound && taintsAreSound && config.proof.replicas < open) {
+    add(
+      "plainkube:proof.replicas is too small to reach every worker",
+      `${config.proof.replicas} for ${open} workers`,
+      `at least ${open}: one for each worker that takes ordinary pods`,
+      "raise it, or leave it out",
+    );
   }
   for (const [i, h] of hosts.entries()) {
     for (const label of Object.keys(h.labels)) {
       const domain = label.includes("/") ? (label.split("/")[0] ?? "") : "";
       const reserved = /(^|\.)(kubernetes|k8s)\.io$/.test(domain);
-      if (reserved && !/(^|\.)(kubelet|node)\.kubernetes\.io$/.test(domain)) {
+      const allowed = /(^|\.)(kubelet|node)\.kubernetes\.io$/.test(domain) || kubeletLabels.includes(label);
+      if (reserved && !allowed) {
         add(
           `plainkube:hosts[${i}].labels has a label that a kubelet may not set`,
           label,
-          "a label outside kubernetes.io and k8s.io, or below node.kubernetes.io or kubelet.kubernetes.io",
+          `a label outside kubernetes.io and k8s.io, below node.kubernetes.io or kubelet.kubernetes.io, or one of ${kubeletLabels.join(", ")}`,
           `remove it, and set it with \`kubectl label node ${h.name}\``,
         );
       }
+    }
+    const taints = h.taints.map((t) => `${t.key}:${t.effect}`);
+    for (const twice of new Set(taints.filter((t, n) => taints.indexOf(t) !== n))) {
+      add(
+        `plainkube:hosts[${i}].taints has a taint twice`,
+        twice,
+        "a key and effect once (the API's rule)",
+        "remove one of them",
+      );
     }
     for (const [key, what] of [
       ["podCidr", "pods"],
       ["serviceCidr", "Services"],
     ] as const) {
-      if (contains(network[key], h.address)) {
+      if (isSound(`hosts[${i}].address`, `network.${key}`) && contains(network[key], h.address)) {
         add(
           `plainkube:hosts[${i}].address lies in plainkube:network.${key}`,
           `${h.address} in ${network[key]}`,
@@ -261,7 +349,7 @@ function contradictions(config: ClusterConfig, around: Surroundings) {
     }
   }
   for (const key of ["podCidr", "serviceCidr"] as const) {
-    if (networkOf(network[key]) !== network[key]) {
+    if (isSound(`network.${key}`) && networkOf(network[key]) !== network[key]) {
       add(
         `plainkube:network.${key} has host bits set`,
         network[key],
@@ -270,7 +358,7 @@ function contradictions(config: ClusterConfig, around: Surroundings) {
       );
     }
   }
-  if (overlaps(network.podCidr, network.serviceCidr)) {
+  if (isSound("network.podCidr", "network.serviceCidr") && overlaps(network.podCidr, network.serviceCidr)) {
     add(
       "plainkube:network.podCidr and plainkube:network.serviceCidr overlap",
       `${network.podCidr} and ${network.serviceCidr}`,
@@ -279,7 +367,7 @@ function contradictions(config: ClusterConfig, around: Surroundings) {
     );
   }
   const servicePrefix = prefixLength(network.serviceCidr);
-  if (servicePrefix < 12 || servicePrefix > 28) {
+  if (isSound("network.serviceCidr") && (servicePrefix < 12 || servicePrefix > 28)) {
     add(
       "plainkube:network.serviceCidr has an unusable size",
       network.serviceCidr,
@@ -288,14 +376,15 @@ function contradictions(config: ClusterConfig, around: Surroundings) {
     );
   }
   const shares = 2 ** (network.nodeCidrMaskSize - prefixLength(network.podCidr));
-  if (shares < hosts.length) {
+  const podsAreSound = isSound("network.podCidr", "network.nodeCidrMaskSize");
+  if (podsAreSound && isSound("hosts") && shares < hosts.length) {
     add(
       "plainkube:network.podCidr is too small for the hosts",
       `${network.podCidr} in shares of /${network.nodeCidrMaskSize} for ${hosts.length} hosts`,
       "a share for each host",
       "widen network.podCidr or raise network.nodeCidrMaskSize",
     );
-  } else if (shares > 65536) {
+  } else if (podsAreSound && shares > 65536) {
     add(
       "plainkube:network.nodeCidrMaskSize is too far from the prefix of podCidr",
       `/${network.nodeCidrMaskSize} in ${network.podCidr}`,
@@ -303,9 +392,20 @@ function contradictions(config: ClusterConfig, around: Surroundings) {
       "lower network.nodeCidrMaskSize or narrow network.podCidr",
     );
   }
+  // The network, the gateway and the broadcast address are no pod's.
+  const podAddresses = 2 ** (32 - network.nodeCidrMaskSize) - 3;
+  if (isSound("network.nodeCidrMaskSize", "runtime.maxPods") && podAddresses < runtime.maxPods) {
+    add(
+      "plainkube:network.nodeCidrMaskSize leaves a node too few addresses for its pods",
+      `${podAddresses} addresses in a /${network.nodeCidrMaskSize} for ${runtime.maxPods} pods (runtime.maxPods)`,
+      "an address for each pod",
+      `lower network.nodeCidrMaskSize, or runtime.maxPods to ${podAddresses}`,
+    );
+  }
   if (!supportedVersions[config.versions.kubernetes]) problems.push(unsupportedVersion(config.versions.kubernetes));
+  const { binaries } = config;
   for (const key of ["mirror", "directory"] as const) {
-    if (config.binaries.source === key && config.binaries[key] === undefined) {
+    if (binaries.source === key && binaries[key] === undefined && isSound(`binaries.${key}`)) {
       add(
         `plainkube:binaries.${key} is missing`,
         "nothing",
@@ -314,46 +414,84 @@ function contradictions(config: ClusterConfig, around: Surroundings) {
       );
     }
   }
-  if (certificates.validityHours > certificates.caValidityHours) {
+  if (binaries.source === "directory" && binaries.directory !== undefined) {
+    const found = statSync(resolve(around.projectDirectory, binaries.directory), { throwIfNoEntry: false });
+    if (!found?.isDirectory()) {
+      add(
+        "plainkube:binaries.directory is not a folder",
+        `${binaries.directory}: ${found ? "a file" : "not there"}`,
+        "a folder that holds the binaries, absolute or relative to the project",
+        "correct the path",
+      );
+    }
+  }
+  for (const key of Object.keys(binaries.checksums)) {
+    const plain = key.replace(/-(amd64|arm64)$/, "");
+    if (!pinnable.includes(plain)) {
+      add(
+        "plainkube:binaries.checksums names something unknown",
+        key,
+        `one of ${pinnable.join(", ")}, with -amd64 or -arm64 behind it for one architecture`,
+        suggestion(plain, pinnable),
+      );
+    }
+  }
+  const { validityHours, caValidityHours, earlyRenewalHours } = certificates;
+  if (isSound("certificates") && validityHours > caValidityHours) {
     add(
       "plainkube:certificates.validityHours is longer than its authority's",
-      `${certificates.validityHours} of ${certificates.caValidityHours} hours`,
+      `${validityHours} of ${caValidityHours} hours`,
       "at most certificates.caValidityHours",
       "shorten it, or raise certificates.caValidityHours",
     );
   }
-  if (certificates.earlyRenewalHours >= certificates.validityHours) {
+  if (isSound("certificates") && earlyRenewalHours >= validityHours) {
     add(
       "plainkube:certificates.earlyRenewalHours leaves no time to use a certificate",
-      `${certificates.earlyRenewalHours} of ${certificates.validityHours} hours`,
+      `${earlyRenewalHours} of ${validityHours} hours`,
       "less than certificates.validityHours",
       "lower it",
     );
   }
 
-  const privateKey = readPrivateKey(config, around, add);
+  const privateKey = isSound("ssh.privateKeyFile", "ssh.privateKeyPassword")
+    ? readPrivateKey(config, around, add)
+    : undefined;
   const knownHostsFile = expand(config.ssh.knownHostsFile, around.projectDirectory);
-  const keyOf = (what: string, endpoint: { address: string; port: number; hostKey?: string | undefined }): string => {
+  const keyOf = (
+    where: string,
+    what: string,
+    endpoint: { address: string; port: number; hostKey?: string | undefined },
+  ): string => {
     const found = endpoint.hostKey ?? knownHost(knownHostsFile, endpoint.address, endpoint.port);
     if (found) return found.split(" ").slice(0, 2).join(" ");
+    // Without an address or a file there is nothing to say about its key.
+    const needed = ["address", "port", "hostKey"].map((key) => `${where}.${key}`);
+    if (!isSound(...needed, "ssh.knownHostsFile")) return "";
     add(
-      `${what} has no pinned host key`,
+      `plainkube:${what} has no pinned host key`,
       `no entry for ${endpoint.address} (port ${endpoint.port}) in ${config.ssh.knownHostsFile}`,
       "hostKey in the configuration, or an entry in the known_hosts file",
       `after comparing the fingerprint: ssh-keyscan -t ed25519 -p ${endpoint.port} ${endpoint.address} >> ${config.ssh.knownHostsFile}`,
     );
     return "";
   };
-  const hostKeys = hosts.map((h, i) => keyOf(`plainkube:hosts[${i}] (${h.name})`, h));
+  const hostKeys = hosts.map((h, i) => keyOf(`hosts[${i}]`, `hosts[${i}] (${h.name})`, h));
   const { jump: j } = config.ssh;
   const jump: Endpoint | undefined = j && {
     host: j.address,
     port: j.port,
     user: j.user,
-    hostKey: keyOf("plainkube:ssh.jump", j),
+    hostKey: keyOf("ssh.jump", "ssh.jump", j),
   };
   return { problems, privateKey, hostKeys, jump };
 }
+
+/** Names that `binaries.checksums` may pin: components, and what hosts get. */
+const pinnable: readonly string[] = [...new Set([...Object.keys(versionKey), ...Object.values(stages).flat()])];
+
+/** Labels of kubernetes.io that a kubelet may set on itself and that do not follow from the host. */
+const kubeletLabels = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
 
 const expand = (path: string, base: string): string =>
   path.startsWith("~/") ? resolve(homedir(), path.slice(2)) : resolve(base, path);
@@ -377,13 +515,22 @@ function readPrivateKey(
   }
   try {
     const key = readFileSync(expand(file, around.projectDirectory), "utf8");
-    if (/^-----BEGIN [A-Z ]*PRIVATE KEY-----/m.test(key)) return key;
-    add(
-      "plainkube:ssh.privateKeyFile holds no private key",
-      file,
-      "a private key in PEM or OpenSSH format",
-      "name the file without .pub, as ssh-keygen wrote it",
-    );
+    if (!/^-----BEGIN ([A-Z ]*PRIVATE KEY)-----\s[\s\S]+^-----END \1-----/m.test(key)) {
+      add(
+        "plainkube:ssh.privateKeyFile holds no whole private key",
+        file,
+        "a private key in PEM or OpenSSH format",
+        "name the file without .pub, as ssh-keygen wrote it",
+      );
+    } else if (isEncrypted(key) && !config.ssh.privateKeyPassword) {
+      add(
+        "plainkube:ssh.privateKeyFile needs a passphrase",
+        `${file}, which is encrypted, and no ssh.privateKeyPassword`,
+        "its passphrase, or a key without one",
+        "pulumi config set --secret --path plainkube:ssh.privateKeyPassword, or leave the file out to use the SSH agent",
+      );
+    }
+    return key;
   } catch (error) {
     add(
       "plainkube:ssh.privateKeyFile cannot be read",
@@ -395,13 +542,26 @@ function readPrivateKey(
   return undefined;
 }
 
+/** Whether a private key is of no use without a passphrase. */
+function isEncrypted(pem: string): boolean {
+  if (!pem.includes("OPENSSH PRIVATE KEY")) return /ENCRYPTED/.test(pem);
+  const blob = Buffer.from(pem.replace(/-----[^-]*-----/g, ""), "base64").toString("latin1");
+  // The name of the cipher follows a magic text and its own length.
+  return !blob.startsWith("openssh-key-v1\0\0\0\0\x04none");
+}
+
 /** The pinned key of an address in a known_hosts file (hashed names too), ed25519 first. */
 function knownHost(file: string, address: string, port: number): string | undefined {
   const name = port === 22 ? address : `[${address}]:${port}`;
   const found = spawnSync("ssh-keygen", ["-F", name, "-f", file], { encoding: "utf8" });
-  const keys = (found.stdout ?? "")
-    .split("\n")
-    .filter((line) => line && !line.startsWith("#") && !line.startsWith("@"))
-    .map((line) => line.split(" ").slice(1, 3).join(" "));
+  if (found.error)
+    throw new Error(`cannot run ssh-keygen, which reads known_hosts files; install the OpenSSH client`, {
+      cause: found.error,
+    });
+  const lines = found.stdout.split("\n").map((line) => line.trim().split(/\s+/));
+  const revoked = lines.filter(([marker]) => marker === "@revoked").map((words) => words.slice(2, 4).join(" "));
+  const keys = lines
+    .map((words) => words.slice(1, 3).join(" "))
+    .filter((key) => hostKeySchema.safeParse(key).success && !revoked.includes(key));
   return keys.find((k) => k.startsWith("ssh-ed25519 ")) ?? keys[0];
 }

@@ -3,15 +3,9 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
-import { obtain, resolveSource } from "../components/binaries/obtain.ts";
-import { pinsFor } from "../components/binaries/pins.ts";
-import { stages } from "../components/binaries/stages.ts";
 import { clusterSchema } from "../components/schema.ts";
-import { supportedVersions } from "../components/versions.ts";
-import { withBuildCaches } from "../toolchain/modules.ts";
-import { ensurePulumi } from "../toolchain/pulumi.ts";
 import { createInstance, destroyInstance, type LabInstance } from "./instance.ts";
-import { LabStack, projectDirectory, stackConfig } from "./stack.ts";
+import { LabStack, prepare, projectDirectory, stackConfig } from "./stack.ts";
 
 const name = "dev";
 const directory = join(projectDirectory, ".lab", name);
@@ -28,25 +22,10 @@ async function hosts(config: Readonly<Record<string, unknown>>): Promise<LabInst
   return createInstance({ name, directory, hosts: wanted, reachable: true, log });
 }
 
-/** Everything that `pulumi up` needs on this machine: the tools, and the binaries for the hosts. */
-async function prepare(config: Readonly<Record<string, unknown>>): Promise<{ kubectl: string }> {
-  return withBuildCaches(async () => {
-    await ensurePulumi(log);
-    const settings = await resolveSource(clusterSchema.shape.binaries.parse(config["plainkube:binaries"] ?? {}), log);
-    const { kubernetes } = clusterSchema.shape.versions.parse(config["plainkube:versions"] ?? {});
-    const versions = supportedVersions[kubernetes];
-    // An unsupported version is reported by the program, with everything else that is wrong.
-    if (!versions) return { kubectl: "kubectl" };
-    const pins = pinsFor([...new Set(Object.values(stages).flat())], versions, "amd64", settings);
-    const files = await obtain(pins, settings, log);
-    return { kubectl: files.get("kubectl")?.path ?? "kubectl" };
-  });
-}
-
 async function open(): Promise<{ instance: LabInstance; stack: LabStack; kubectl: string }> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  const config = await stackConfig(name, log);
-  const { kubectl } = await prepare(config);
+  const config = await stackConfig(name);
+  const { kubectl } = await prepare(config, log);
   const instance = await hosts(config);
   const stack = await LabStack.open({ instance, name, config, log });
   return { instance, stack, kubectl };

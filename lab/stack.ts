@@ -3,7 +3,12 @@ import { existsSync } from "node:fs";
 import { chmod, copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { parse, stringify } from "yaml";
-import { resolveSource } from "../components/binaries/obtain.ts";
+import { obtain, resolveSource } from "../components/binaries/obtain.ts";
+import { pinsFor } from "../components/binaries/pins.ts";
+import { stages } from "../components/binaries/stages.ts";
+import { clusterSchema } from "../components/schema.ts";
+import { supportedVersions } from "../components/versions.ts";
+import { withBuildCaches } from "../toolchain/modules.ts";
 import { ensurePulumi } from "../toolchain/pulumi.ts";
 import { insideLan, type LabInstance } from "./instance.ts";
 import { type CommandResult, run } from "./shell.ts";
@@ -110,10 +115,26 @@ export class LabStack {
   }
 }
 
-/** The configuration of `Pulumi.<name>.yaml` with `auto` decided, so that all runs in this lab take the same binaries. */
-export async function stackConfig(name: string, log: (line: string) => void): Promise<Record<string, unknown>> {
+/** The configuration that the project's `Pulumi.<name>.yaml` holds. */
+export async function stackConfig(name: string): Promise<Record<string, unknown>> {
   const file: StackFile = parse(await readFile(join(projectDirectory, `Pulumi.${name}.yaml`), "utf8"));
-  const settings = (file.config["plainkube:binaries"] ?? { source: "auto" }) as Parameters<typeof resolveSource>[0];
-  await resolveSource({ ...settings, source: settings.source ?? "auto" }, log);
   return file.config;
+}
+
+/** Everything that `pulumi up` needs on this machine: the tools, and the binaries for the hosts. */
+export async function prepare(
+  config: Readonly<Record<string, unknown>>,
+  log: (line: string) => void,
+): Promise<{ readonly kubectl: string }> {
+  return withBuildCaches(async () => {
+    await ensurePulumi(log);
+    const settings = await resolveSource(clusterSchema.shape.binaries.parse(config["plainkube:binaries"] ?? {}), log);
+    const { kubernetes } = clusterSchema.shape.versions.parse(config["plainkube:versions"] ?? {});
+    const versions = supportedVersions[kubernetes];
+    // An unsupported version is reported by the program, with everything else that is wrong.
+    if (!versions) return { kubectl: "kubectl" };
+    const pins = pinsFor([...new Set(Object.values(stages).flat())], versions, "amd64", settings);
+    const files = await obtain(pins, settings, log);
+    return { kubectl: files.get("kubectl")?.path ?? "kubectl" };
+  });
 }

@@ -27,6 +27,10 @@ export interface Recipe {
   readonly dir: string;
   /** Output name → Go package. */
   readonly packages: Readonly<Record<string, string>>;
+  /** Output name → Go package whose tests become a program. */
+  readonly tests?: Readonly<Record<string, string>>;
+  /** Output name → a file that a module brings, as module and path in it. */
+  readonly files?: Readonly<Record<string, readonly [module: string, path: string]>>;
   /** Variables set at link time. */
   readonly set?: Readonly<Record<string, string>>;
   /** Build tags, for the programs that need a C library, linked statically. */
@@ -120,6 +124,29 @@ export const recipes: readonly Recipe[] = [
       "k8s.io/component-base/version.gitMinor": "36",
     },
     disk: 6,
+  },
+  {
+    name: "conformance",
+    version: "1.36.3",
+    dir: "conformance",
+    packages: {
+      agnhost: "k8s.io/kubernetes/test/images/agnhost",
+      nnp: "k8s.io/kubernetes/test/images/nonewprivs",
+      ginkgo: "github.com/onsi/ginkgo/v2/ginkgo",
+    },
+    tests: { "e2e.test": "k8s.io/kubernetes/test/e2e" },
+    files: {
+      "localhost.crt": ["k8s.io/kubernetes", "test/images/agnhost/porter/localhost.crt"],
+      "localhost.key": ["k8s.io/kubernetes", "test/images/agnhost/porter/localhost.key"],
+      "nautilus.jpg": ["k8s.io/kubernetes", "test/images/nautilus/html/nautilus.jpg"],
+      "nautilus.json": ["k8s.io/kubernetes", "test/images/nautilus/html/data.json"],
+    },
+    set: {
+      "k8s.io/component-base/version.gitVersion": "v1.36.3",
+      "k8s.io/component-base/version.gitMajor": "1",
+      "k8s.io/component-base/version.gitMinor": "36",
+    },
+    disk: 8,
   },
   {
     name: "containerd",
@@ -303,6 +330,15 @@ async function build(
   try {
     await prepare(what, module, dir, goRun);
     await goRun(["build", "-v", ...goFlags(what), "-o", `${bin}/`, ...new Set(Object.values(what.packages))]);
+    for (const [output, name] of Object.entries(what.tests ?? {})) {
+      current = name;
+      await goRun(["test", "-c", ...goFlags(what), "-o", join(bin, output), name]);
+    }
+    for (const [output, [name, path]] of Object.entries(what.files ?? {})) {
+      const { Dir } = JSON.parse(await goRun(["mod", "download", "-json", name]));
+      await fs.copyFile(join(Dir, path), join(bin, output));
+      await fs.chmod(join(bin, output), 0o644);
+    }
   } catch (error) {
     throw new Error(
       `${title} failed: ${(error as Error).message}\n  What to do: see the lines above; if a download failed, check GOPROXY and the network. ` +
@@ -314,6 +350,7 @@ async function build(
   const files: Record<string, StoredFile> = {};
   for (const [output, name] of Object.entries(what.packages))
     files[output] = await insert(join(bin, executableOf(name)));
+  for (const output of Object.keys({ ...what.tests, ...what.files })) files[output] = await insert(join(bin, output));
   await writeRecord(key, files, { recipe: `${what.name} ${what.version}`, arch, go: version });
   log(`built ${what.name} ${what.version} in ${seconds(Date.now() - started)}`);
   return files;

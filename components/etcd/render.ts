@@ -41,6 +41,8 @@ export function renderEtcd(spec: ClusterSpec): Payload {
       "client-cert-auth": true,
       "trusted-ca-file": etcdPki.ca,
     },
+    // The gateway would present the serving certificate as a client's.
+    "enable-grpc-gateway": false,
     "tls-min-version": "TLS1.2",
     "log-level": "warn",
   };

@@ -83,6 +83,8 @@ mkdir -p /var/lib/plainkube/state
 chmod 0755 /var/lib/plainkube
 # What will be set machine-wide, by us or by a kubelet, as it was: reset sets it back.
 if [ ! -f /var/lib/plainkube/state/sysctl.before ]; then
+  systemctl is-active network-online.target >/var/lib/plainkube/state/network-online.before || :
+  nft list tables >/var/lib/plainkube/state/nft-tables.before 2>/dev/null || :
   for key in net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.ipv4.conf.all.route_localnet \
     vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys kernel.keys.root_maxbytes; do
     if value=$(sysctl -n "$key" 2>/dev/null); then printf '%s = %s\n' "$key" "$value"; fi

@@ -16,16 +16,18 @@ try() { "$@" || failures+=("$*"); }
 
 # Units, those that use others first.
 mapfile -t files < <(cat "$lib"/state/files.* 2>/dev/null)
-ours=$(printf '%s\n' "${files[@]}" | sed -n 's|^/etc/systemd/system/||p')
+mapfile -t ours < <(printf '%s\n' "${files[@]}" | sed -n 's|^/etc/systemd/system/||p')
 stop() {
   local unit
   for unit in "$@"; do
-    case $'\n'$ours$'\n' in *$'\n'"$unit"$'\n'*) try systemctl disable --now --quiet "$unit" ;; esac
+    case " ${ours[*]} " in *" $unit "*) try systemctl disable --now --quiet "$unit" ;; esac
   done
 }
 stop kubelet.service kube-proxy.service plainkube-routes.service
 
 # Containers: their processes, then runtime, network and mounts.
+# Sockets of shims lie in a folder that all containerds of a host share; the tasks say which are ours.
+mapfile -t sockets < <(grep -rhoE '/run/containerd/s/[0-9a-f]{64}' /run/plainkube/containerd/io.containerd.runtime.v2.task 2>/dev/null | sort -u)
 ctr=(/opt/plainkube/bin/ctr --address /run/plainkube/containerd/containerd.sock --namespace k8s.io)
 if [ -S /run/plainkube/containerd/containerd.sock ] && systemctl --quiet is-active plainkube-containerd.service; then
   for id in $("${ctr[@]}" tasks list --quiet); do
@@ -33,21 +35,24 @@ if [ -S /run/plainkube/containerd/containerd.sock ] && systemctl --quiet is-acti
   done
 fi
 stop plainkube-containerd.service
-# Shims outlive containerd; ours are known by the socket that they were started with.
+# Shims outlive containerd; ours are known by the socket that they were started with (their name is their content's).
 for pid in /proc/[0-9]*; do
-  if tr '\0' ' ' 2>/dev/null <"$pid/cmdline" | grep -q -- 'containerd-shim-runc-v2 .*-address /run/plainkube/'; then
+  if tr '\0' ' ' 2>/dev/null <"$pid/cmdline" | grep -q -- ' -address /run/plainkube/containerd/containerd.sock '; then
     cat "$pid"/task/*/children | xargs --no-run-if-empty kill -KILL
     kill -KILL "${pid#/proc/}"
   fi
 done 2>/dev/null
+rm -f "${sockets[@]}"
 stop kube-scheduler.service kube-controller-manager.service kube-apiserver.service etcd.service
-# shellcheck disable=SC2086 # unit names hold no spaces
-if [ -n "$ours" ]; then stop $ours; fi
+stop "${ours[@]}"
 
 sed -n 's|.*"netns":"\([^"]*\)".*|\1|p' /var/lib/cni/results/plainkube-* 2>/dev/null | sort -u | while read -r netns; do
   ip netns delete "${netns##*/}" 2>/dev/null
 done
-rm -f /var/lib/cni/results/plainkube-*
+for result in /var/lib/cni/results/plainkube-*-eth0; do
+  id=${result#*/plainkube-}
+  rm -f "$result" "/var/lib/cni/results/cni-loopback-${id%-eth0}-lo"
+done
 if ip link show plainkube0 >/dev/null 2>&1; then
   ip -o link show master plainkube0 | sed 's/^[0-9]*: \([^@:]*\).*/\1/' | while read -r port; do ip link delete "$port" 2>/dev/null; done
   try ip link delete plainkube0
@@ -76,6 +81,13 @@ for family in iptables ip6tables; do
   done
 done
 if command -v nft >/dev/null; then
+  # Tables that iptables made for us, and that nobody has put a rule into since.
+  nft list tables 2>/dev/null | grep -xE 'table (ip|ip6) (nat|filter|mangle)' | while read -r table; do
+    if grep -qxF "$table" "$lib/state/nft-tables.before"; then continue; fi
+    read -r _ family name <<<"$table"
+    used=$(nft list table "$family" "$name" | grep -vE '^[[:space:]]*(table .*|chain [A-Z]+ \{|type .* policy accept;|\}|)$')
+    [ -n "$used" ] || nft delete table "$family" "$name"
+  done
   nft list tables 2>/dev/null | awk '$3 ~ /^kube-proxy/ { print $2, $3 }' | while read -r family table; do nft delete table "$family" "$table"; done
 fi
 
@@ -86,16 +98,18 @@ done
 find /sys/fs/cgroup -depth -type d -path '*/kubepods*' -exec rmdir {} + 2>/dev/null
 
 for path in "${files[@]}"; do try rm -f "$path"; done
-if [ -n "$ours" ]; then
+if [ ${#ours[@]} -gt 0 ]; then
   try systemctl daemon-reload
-  # shellcheck disable=SC2086 # unit names hold no spaces
-  systemctl reset-failed --quiet $ours 2>/dev/null
+  systemctl reset-failed --quiet "${ours[@]}" 2>/dev/null
 fi
 if [ -f "$lib/state/sysctl.before" ]; then sysctl --quiet --load "$lib/state/sysctl.before" 2>/dev/null; fi
+
+if [ "$(cat "$lib/state/network-online.before" 2>/dev/null)" = inactive ]; then systemctl stop network-online.target; fi
 
 try find /var/lib/kubelet -mindepth 1 -xdev -delete
 rmdir /var/lib/kubelet 2>/dev/null
 try rm -rf /var/log/pods /var/log/containers
+mountpoint --quiet /run/netns || rmdir /run/netns 2>/dev/null
 rmdir /run/containerd/s /run/containerd/fifo /run/containerd /var/lib/cni/results /var/lib/cni/cache /var/lib/cni 2>/dev/null
 try rm -rf /opt/plainkube /etc/plainkube /run/plainkube
 if [ ${#failures[@]} -gt 0 ]; then

@@ -60,7 +60,7 @@ export function renderKubelet(spec: ClusterSpec, host: HostSpec): Payload {
         name: "kubelet.service",
         inputs: [binary("kubelet"), script, file, ...Object.values(kubeletFiles)],
         // Working means registered.
-        probe: `curl -sf http://127.0.0.1:10248/healthz && ${binary("kubectl")} --kubeconfig ${kubeletFiles.kubeconfig} get node ${host.name}`,
+        probe: `curl -sf http://127.0.0.1:10248/healthz && ${binary("kubectl")} --kubeconfig ${kubeletFiles.kubeconfig} get --raw /api/v1/nodes/${host.name}`,
       },
     ],
   };

@@ -33,13 +33,17 @@ sync() {
 }
 
 # A sync for each change of a node's address or pod CIDR; other updates (heartbeats) pass by. What is there comes first.
+exec 3< <(exec /opt/plainkube/bin/kubectl get nodes --watch --output-watch-events --output \
+  'jsonpath={.type} {.object.metadata.name} {.object.spec.podCIDR} {.object.status.addresses[0].address}{"\n"}')
+watch=$!
+# A watch does not end by SIGTERM. This process ends last, so that systemd sees the unit empty.
+trap 'kill -KILL "$watch"; wait "$watch"; exit 0' TERM
 declare -A seen=()
-while read -r event node state; do
+while read -r event node state <&3; do
   if [ "$event" = DELETED ] || [ "${seen[$node]:-}" != "$state" ]; then
     seen[$node]=$state
     sync
   fi
-done < <(exec /opt/plainkube/bin/kubectl get nodes --watch --output-watch-events --output \
-  'jsonpath={.type} {.object.metadata.name} {.object.spec.podCIDR} {.object.status.addresses[0].address}{"\n"}')
+done
 echo "the watch of nodes ended; systemd starts it again" >&2
 exit 1

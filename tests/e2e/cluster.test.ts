@@ -1,0 +1,371 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { createInstance, destroyInstance, insideLan, type LabInstance, reboot, runOnHost } from "../../lab/instance.ts";
+import { must, run } from "../../lab/shell.ts";
+import { LabStack, prepare, projectDirectory, stackConfig } from "../../lab/stack.ts";
+
+/**
+ * The main job from end to end on an instance of the lab of its own: real hosts, real binaries, the real engine. The tests
+ * follow each other; each takes the cluster as the one before left it.
+ */
+
+const name = "e2e";
+const directory = join(projectDirectory, ".lab", name);
+const log = (line: string) => console.error(`# ${line}`);
+const hostNames = ["node1", "node2"];
+const controlPlaneUnits = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+const workerUnits = ["plainkube-containerd", "plainkube-images", "kubelet", "kube-proxy", "plainkube-routes"];
+const unitsOf = (host: string) => (host === "node1" ? [...controlPlaneUnits, ...workerUnits] : workerUnits);
+
+let instance: LabInstance;
+let stack: LabStack;
+let kubectlPath: string;
+let config: Record<string, unknown>;
+const recorded = new Map<string, string[]>();
+
+async function onHost(host: string, command: string): Promise<string> {
+  const result = await runOnHost(instance, host, command);
+  assert.equal(result.code, 0, `\`${command}\` on ${host} ended with ${result.code}:\n${result.stderr}`);
+  return result.stdout;
+}
+
+/** Runs Pulumi and expects it to succeed; returns what it printed. */
+async function pulumi(...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await stack.pulumi(args);
+  assert.equal(code, 0, `pulumi ${args.join(" ")} ended with ${code}:\n${stdout}\n${stderr}`);
+  return stdout;
+}
+
+const up = (...args: string[]) => pulumi("up", "--yes", "--skip-preview", ...args);
+
+/** Asks the API as the administrator; returns kubectl's output. */
+async function kubectl(...args: string[]): Promise<string> {
+  const { kubeconfig } = await stack.outputs();
+  const file = join(directory, "kubeconfig");
+  await writeFile(file, String(kubeconfig), { mode: 0o600 });
+  return must([...insideLan(instance), kubectlPath, "--kubeconfig", file, "--cache-dir", `${file}.cache`, ...args]);
+}
+
+/** Unit → the id of its current run, on both hosts. */
+async function invocations(): Promise<Map<string, string>> {
+  const found = new Map<string, string>();
+  for (const host of hostNames) {
+    for (const unit of unitsOf(host)) {
+      const id = await onHost(host, `systemctl show --property InvocationID --value ${unit}.service`);
+      found.set(`${host} ${unit}`, id.trim());
+    }
+  }
+  return found;
+}
+
+/** The units whose run is not the same any more. */
+async function restartedSince(earlier: Map<string, string>): Promise<string[]> {
+  return [...(await invocations())].filter(([unit, id]) => earlier.get(unit) !== id).map(([unit]) => unit);
+}
+
+const record = async (host: string) => {
+  const script = await readFile(join(import.meta.dirname, "record-host.sh"), "utf8");
+  const result = await runOnHost(instance, host, "bash -s", { input: script });
+  assert.equal(result.code, 0, result.stderr);
+  const lines = result.stdout.trimEnd().split("\n");
+  const sections = new Set(lines.map((line) => line.split(" ")[0]));
+  for (const section of [
+    "file",
+    "node",
+    "unit-file",
+    "unit",
+    "link",
+    "address",
+    "route",
+    "rule",
+    "mount",
+    "cgroup",
+    "process",
+    "socket",
+    "sysctl",
+  ]) {
+    assert.ok(sections.has(section), `the record of ${host} has no ${section}`);
+  }
+  return lines;
+};
+
+const proofUrl = async () => `http://${(await stack.outputs()).serviceAddress}`;
+
+before(async () => {
+  await destroyInstance(name, directory, log);
+  config = { ...(await stackConfig("dev")) };
+  ({ kubectl: kubectlPath } = await prepare(config, log));
+  config["plainkube:ssh"] = {
+    privateKeyFile: `.lab/${name}/id_ed25519`,
+    knownHostsFile: `.lab/${name}/known_hosts`,
+  };
+  const hosts = config["plainkube:hosts"] as { name: string; address: string }[];
+  instance = await createInstance({ name, directory, hosts, reachable: false, log });
+  stack = await LabStack.open({ instance, name: "dev", config, log });
+  for (const host of hostNames) recorded.set(host, await record(host));
+});
+
+after(async () => {
+  await destroyInstance(name, directory, log);
+  await must(["rm", "-rf", directory]);
+});
+
+describe("the first up", () => {
+  test("makes a cluster from bare hosts", async () => {
+    const output = await up();
+    assert.match(output, /created/);
+  });
+
+  test("leaves every unit active and enabled", async () => {
+    for (const host of hostNames) {
+      for (const unit of unitsOf(host)) {
+        const state = await onHost(host, `systemctl is-active ${unit}.service; systemctl is-enabled ${unit}.service`);
+        assert.equal(state, "active\nenabled\n", `${unit} on ${host}`);
+      }
+    }
+  });
+
+  test("makes both nodes Ready with the pinned version", async () => {
+    const nodes = await kubectl(
+      "get",
+      "nodes",
+      "-o",
+      'jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="Ready")].status} {.status.nodeInfo.kubeletVersion}{"\\n"}{end}',
+    );
+    assert.equal(nodes, "node1 True v1.36.3\nnode2 True v1.36.3\n");
+  });
+
+  test("spreads the four replicas over both hosts, all ready", async () => {
+    const pods = await kubectl(
+      "get",
+      "pods",
+      "-n",
+      "plainkube-proof",
+      "-o",
+      'jsonpath={range .items[*]}{.spec.nodeName}{"\\n"}{end}',
+    );
+    assert.deepEqual(pods.trim().split("\n").sort(), ["node1", "node1", "node2", "node2"]);
+    await kubectl("wait", "-n", "plainkube-proof", "--for=condition=Available", "deployment/proof", "--timeout=60s");
+  });
+
+  test("makes the Service answer from each host with pods of both", async () => {
+    const url = await proofUrl();
+    for (const host of hostNames) {
+      const answers = await onHost(host, `for i in $(seq 40); do curl -sf --max-time 5 ${url}; echo; done`);
+      const nodes = new Set([...answers.matchAll(/"node":"([^"]+)"/g)].map((m) => m[1]));
+      assert.deepEqual([...nodes].sort(), hostNames, `answers on ${host}`);
+    }
+  });
+
+  test("resolves the Service's name in a pod", async () => {
+    const answer = JSON.parse(await onHost("node2", `curl -sf --max-time 10 ${await proofUrl()}/peer`));
+    assert.equal(answer.url, "http://proof.plainkube-proof.svc.cluster.local");
+    assert.ok(answer.peer.pod, "the pod that answered by name");
+  });
+
+  test("lets kubectl read logs through both kubelets", async () => {
+    const pods = await kubectl(
+      "get",
+      "pods",
+      "-n",
+      "plainkube-proof",
+      "-o",
+      'jsonpath={range .items[*]}{.metadata.name}{"\\n"}{end}',
+    );
+    for (const pod of pods.trim().split("\n")) {
+      assert.notEqual(await kubectl("logs", "-n", "plainkube-proof", pod), "", `logs of ${pod}`);
+    }
+  });
+
+  test("refuses anonymous requests but for health checks", async () => {
+    const status = (path: string) =>
+      onHost("node2", `curl -sk -o /dev/null -w '%{http_code}' https://10.90.23.41:6443${path}`);
+    assert.equal(await status("/readyz"), "200");
+    assert.equal(await status("/api/v1/namespaces"), "401");
+    assert.equal(
+      await onHost("node1", "curl -sk -o /dev/null -w '%{http_code}' https://10.90.23.42:10250/pods"),
+      "401",
+    );
+  });
+
+  test("gives outputs, the kubeconfig as a secret", async () => {
+    const outputs = JSON.parse(await pulumi("stack", "output", "--json"));
+    assert.equal(outputs.kubeconfig, "[secret]");
+    assert.equal(outputs.apiEndpoint, "https://10.90.23.41:6443");
+    assert.equal(outputs.versions.kubernetes, "1.36.3");
+    assert.deepEqual(Object.keys(outputs.serviceAnswers).sort(), hostNames);
+    assert.ok(Date.parse(outputs.certificateExpiry) > Date.now());
+  });
+});
+
+describe("secrets", () => {
+  test("are encrypted in the state", async () => {
+    const state = await readFile(join(directory, "state/.pulumi/stacks/plainkube/dev.json"), "utf8");
+    assert.match(state, /ciphertext/);
+    assert.doesNotMatch(state, /PRIVATE KEY/);
+  });
+
+  test("lie in files of root alone", async () => {
+    for (const host of hostNames) {
+      const open = await onHost(
+        host,
+        "grep -rlIE 'PRIVATE KEY|client-key-data' /etc /opt /var/lib/plainkube 2>/dev/null | grep -v '^/etc/ssh/' | xargs -r stat -c '%a %U %n' | grep -v '^600 root ' || :",
+      );
+      assert.equal(open, "", `readable keys on ${host}`);
+    }
+  });
+});
+
+describe("without a change", () => {
+  test("a preview without any network shows none", async () => {
+    const offline = ["unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"];
+    const command = stack
+      .command(["preview", "--expect-no-changes", "--non-interactive"])
+      .slice(insideLan(instance).length);
+    const result = await run([...offline, ...command], {
+      cwd: projectDirectory,
+      env: { ...process.env, ...stack.environment },
+    });
+    assert.equal(result.code, 0, result.stdout + result.stderr);
+  });
+
+  test("a second up changes and restarts nothing", async () => {
+    const earlier = await invocations();
+    await up("--expect-no-changes");
+    assert.deepEqual(await restartedSince(earlier), []);
+  });
+});
+
+describe("one changed flag", () => {
+  test("shows its unit and host in the preview, and restarts that unit alone", async () => {
+    await stack.configure({ ...config, "plainkube:overrides": { kubeScheduler: { flags: { v: 3 } } } });
+    const preview = await pulumi("preview", "--diff");
+    assert.match(preview, /node1-kube-scheduler\.service/);
+    assert.match(preview, /\+ +--v=3/);
+    assert.match(preview, /~ 2 to update/);
+    assert.doesNotMatch(preview, /to (create|delete|replace)/);
+
+    const earlier = await invocations();
+    await up();
+    assert.deepEqual(await restartedSince(earlier), ["node1 kube-scheduler"]);
+    assert.match(await onHost("node1", "tr '\\0' ' ' </proc/$(pidof kube-scheduler)/cmdline"), / --v=3 /);
+  });
+
+  test("goes away again, on one host's kubelet too", async () => {
+    const labelled = structuredClone(config["plainkube:hosts"]) as Record<string, unknown>[];
+    Object.assign(labelled[1] ?? {}, { labels: { "example.com/rack": "b" } });
+    await stack.configure({ ...config, "plainkube:hosts": labelled });
+    const earlier = await invocations();
+    await up();
+    assert.deepEqual(await restartedSince(earlier), ["node1 kube-scheduler", "node2 kubelet"]);
+    assert.match(
+      await onHost("node2", "tr '\\0' ' ' </proc/$(pidof kubelet)/cmdline"),
+      / --node-labels=example\.com\/rack=b /,
+    );
+  });
+});
+
+describe("a reboot of both hosts", () => {
+  test("brings the cluster back by itself", async () => {
+    const url = await proofUrl();
+    await Promise.all(hostNames.map((host) => reboot(instance, host)));
+    for (const host of hostNames) {
+      const answered = new Set<string>();
+      for (const deadline = Date.now() + 60_000; answered.size < hostNames.length && Date.now() < deadline; ) {
+        const { stdout } = await runOnHost(instance, host, `curl -sf --max-time 2 ${url}; sleep 0.2`);
+        const node = stdout.match(/"node":"([^"]+)"/)?.[1];
+        if (node) answered.add(node);
+      }
+      assert.deepEqual([...answered].sort(), hostNames, `pods that answered ${host} within a minute`);
+    }
+  });
+});
+
+describe("a wrong configuration", () => {
+  test("is refused as a whole before anything is touched", async () => {
+    const earlier = await invocations();
+    await stack.configure({
+      ...config,
+      "plainkube:netwrok": { podCidr: "10.0.0.0/8" },
+      "plainkube:network": { podCidr: "10.96.0.0/16", serviceCidr: "10.96.0.0/16" },
+      "plainkube:versions": { kubernetes: "1.2.3" },
+      "plainkube:hosts": [
+        { name: "node1", address: "10.90.23.41", roles: ["worker"] },
+        { name: "node2", address: "10.90.23.41", roles: ["worker"], prot: 22 },
+      ],
+    });
+    const { code, stdout, stderr } = await stack.pulumi(["up", "--yes", "--skip-preview"]);
+    const output = stdout + stderr;
+    assert.notEqual(code, 0);
+    for (const problem of [
+      /netwrok is not a setting/,
+      /did you mean network/,
+      /overlap/,
+      /1\.2\.3/,
+      /no control plane/,
+      /10\.90\.23\.41 twice/,
+      /prot is not/,
+      /did you mean port/,
+    ]) {
+      assert.match(output, problem);
+    }
+    assert.doesNotMatch(output, /\.ts:\d+/, "an error of the configuration needs no stack trace");
+    await stack.configure(config);
+    assert.deepEqual(await restartedSince(earlier), []);
+  });
+});
+
+describe("another way in", () => {
+  test("works: a user with sudo, through a jump host, with the keys of an agent", async () => {
+    const socket = join(directory, "agent");
+    const agent = spawn("ssh-agent", ["-D", "-a", socket], { stdio: "ignore" });
+    try {
+      for (let i = 0; i < 50 && (await run(["test", "-S", socket])).code !== 0; i++)
+        await new Promise((r) => setTimeout(r, 100));
+      await must(["ssh-add", "-q", instance.privateKeyFile], { env: { ...process.env, SSH_AUTH_SOCK: socket } });
+      process.env.SSH_AUTH_SOCK = socket;
+      const hosts = (config["plainkube:hosts"] as Record<string, unknown>[]).map((h) => ({ ...h, user: "ops" }));
+      await stack.configure({
+        ...config,
+        "plainkube:hosts": hosts,
+        "plainkube:ssh": { knownHostsFile: `.lab/${name}/known_hosts`, jump: { address: "10.90.23.42", user: "ops" } },
+        "plainkube:overrides": { kubeProxy: { flags: { v: 1 } } },
+      });
+      const earlier = await invocations();
+      await up();
+      assert.deepEqual((await restartedSince(earlier)).sort(), [
+        "node1 kube-proxy",
+        "node2 kube-proxy",
+        "node2 kubelet",
+      ]);
+      await up("--expect-no-changes");
+      assert.match(await pulumi("destroy", "--yes"), /deleted/);
+    } finally {
+      delete process.env.SSH_AUTH_SOCK;
+      agent.kill();
+    }
+  });
+});
+
+describe("destroy", () => {
+  test("leaves the hosts as they were", async () => {
+    for (const host of hostNames) {
+      const old = new Set(recorded.get(host));
+      const now = await record(host);
+      const gone = [...old].filter((line) => !now.includes(line)).map((line) => `- ${line}`);
+      const added = now.filter((line) => !old.has(line)).map((line) => `+ ${line}`);
+      assert.deepEqual([...gone, ...added], [], `differences on ${host}`);
+    }
+  });
+
+  test("leaves an empty stack, and another up works", async () => {
+    assert.equal((await pulumi("stack", "--show-urns")).match(/plainkube:host/), null);
+    await stack.configure(config);
+    await up();
+    assert.match(await onHost("node2", `curl -sf --max-time 5 ${await proofUrl()}`), /"node":"node/);
+    await pulumi("destroy", "--yes");
+  });
+});

@@ -1,0 +1,64 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { glob } from "node:fs/promises";
+import { join } from "node:path";
+import { must } from "../lab/shell.ts";
+import { prepare, projectDirectory, stackConfig } from "../lab/stack.ts";
+import { buildRecipe, hostArch, recipe, withBuildCaches } from "../toolchain/modules.ts";
+import { which } from "../toolchain/run.ts";
+
+/**
+ * `npm test [-- PATH…]`: makes everything ready that the tests need, then runs all test files (or those below the paths)
+ * one after the other, the quick ones first.
+ */
+
+const began = performance.now();
+const log = (line: string): void => {
+  console.error(`[${((performance.now() - began) / 1000).toFixed(1).padStart(6)} s] ${line}`);
+};
+
+/** Programs that tests call, and the Debian packages that hold them. */
+const programs = { shellcheck: "shellcheck", sshd: "openssh-server", "ssh-agent": "openssh-client" };
+
+async function installPrograms(): Promise<void> {
+  const missing = Object.entries(programs).filter(([program]) => which(program, ["/usr/sbin"]) === undefined);
+  if (missing.length === 0) return;
+  const packages = missing.map(([, name]) => name);
+  log(`installing ${packages.join(", ")}`);
+  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
+  await must(["apt-get", "update", "--quiet"], { env });
+  await must(["apt-get", "install", "--quiet", "--yes", "--no-install-recommends", ...packages], { env });
+}
+
+const order = ["checks", "unit", "components", "toolchain", "conformance", "plugin", "lab", "e2e"];
+
+async function testFiles(below: readonly string[]): Promise<string[]> {
+  const roots = below.length > 0 ? below : order.map((folder) => `tests/${folder}`);
+  const files: string[] = [];
+  for (const root of roots) {
+    const pattern = root.endsWith(".ts") ? root : `${root}/**/*.test.ts`;
+    const found = await Array.fromAsync(glob(pattern, { cwd: projectDirectory }));
+    if (found.length === 0) throw new Error(`no test file at ${root}; expected a path like tests/unit`);
+    files.push(...found.sort());
+  }
+  return files;
+}
+
+const files = await testFiles(process.argv.slice(2));
+await installPrograms();
+const plugin = await withBuildCaches(async () => {
+  await prepare(await stackConfig("dev"), log);
+  return buildRecipe(recipe("plugin-command"), { arch: hostArch(), log });
+});
+log(`running ${files.length} test files`);
+const runner = spawn(process.execPath, ["--test", "--test-concurrency=1", "--test-reporter=spec", ...files], {
+  cwd: projectDirectory,
+  stdio: "inherit",
+  env: {
+    ...process.env,
+    PATH: `${join(projectDirectory, "node_modules/.bin")}:${process.env.PATH}`,
+    PLAINKUBE_COMMAND_PLUGIN: plugin["pulumi-resource-command"]?.path,
+  },
+});
+const [code] = (await once(runner, "close")) as [number | null];
+process.exitCode = code ?? 1;
