@@ -1,3 +1,4 @@
+import { RandomId } from "@pulumi/random";
 import { Access } from "./components/access/access.ts";
 import { Binaries } from "./components/binaries/binaries.ts";
 import { loadSpec } from "./components/config.ts";
@@ -13,7 +14,8 @@ import { Proof } from "./components/proof/proof.ts";
 const spec = await loadSpec();
 
 // Hosts that are ready to take their roles; destroying them gives them back.
-const hosts = spec.hosts.map((host) => new Host(host.name, { spec, host, ...planOf(host) }));
+const { hex: cluster } = new RandomId("cluster", { byteLength: 4 });
+const hosts = spec.hosts.map((host) => new Host(host.name, { spec, host, cluster, ...planOf(host) }));
 
 // Every key and certificate.
 const pki = new Pki("pki", { spec });

@@ -1,5 +1,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import { resolveSource } from "./binaries/obtain.ts";
+import { pinsFor } from "./binaries/pins.ts";
+import { stages } from "./binaries/stages.ts";
 import { clusterSchema } from "./schema.ts";
 import { type ClusterSpec, ConfigError, parseCluster } from "./spec.ts";
 
@@ -11,7 +13,13 @@ export async function loadSpec(): Promise<ClusterSpec> {
     if (namespace === pulumi.getProject()) raw[name] = name in clusterSchema.shape ? decode(name, value) : value;
   }
   const spec = checked(raw);
-  return { ...spec, binaries: await resolveSource(spec.binaries, (line) => void pulumi.log.info(line)) };
+  const binaries = await resolveSource(spec.binaries, (line) => void pulumi.log.info(line));
+  try {
+    pinsFor(Object.values(stages).flat(), spec.versions, "amd64", binaries);
+  } catch (error) {
+    throw new pulumi.RunError(`the binaries cannot be pinned; nothing was changed.\n${(error as Error).message}`);
+  }
+  return { ...spec, binaries };
 }
 
 function checked(raw: Readonly<Record<string, unknown>>): ClusterSpec {

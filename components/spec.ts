@@ -457,7 +457,7 @@ function contradictions(config: ClusterConfig, around: Surroundings, isSound: So
   const privateKey = isSound("ssh.privateKeyFile", "ssh.privateKeyPassword")
     ? readPrivateKey(config, around, add)
     : undefined;
-  const knownHostsFile = expand(config.ssh.knownHostsFile, around.projectDirectory);
+  const knownHostsFile = expandPath(config.ssh.knownHostsFile, around.projectDirectory);
   const keyOf = (
     where: string,
     what: string,
@@ -493,7 +493,8 @@ const pinnable: readonly string[] = [...new Set([...Object.keys(versionKey), ...
 /** Labels of kubernetes.io that a kubelet may set on itself and that do not follow from the host. */
 const kubeletLabels = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
 
-const expand = (path: string, base: string): string =>
+/** A path of the configuration: relative to the project, or with ~/. */
+export const expandPath = (path: string, base: string): string =>
   path.startsWith("~/") ? resolve(homedir(), path.slice(2)) : resolve(base, path);
 
 function readPrivateKey(
@@ -514,7 +515,7 @@ function readPrivateKey(
     return undefined;
   }
   try {
-    const key = readFileSync(expand(file, around.projectDirectory), "utf8");
+    const key = readFileSync(expandPath(file, around.projectDirectory), "utf8");
     if (!/^-----BEGIN ([A-Z ]*PRIVATE KEY)-----\s[\s\S]+^-----END \1-----/m.test(key)) {
       add(
         "plainkube:ssh.privateKeyFile holds no whole private key",

@@ -1,7 +1,7 @@
 import { access, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { installPackages } from "../toolchain/apt.ts";
 import { which } from "../toolchain/run.ts";
-import { must } from "./shell.ts";
 
 /** What the lab runs on this machine: program → Debian package that has it. */
 const PROGRAMS: Readonly<Record<string, string>> = {
@@ -22,12 +22,11 @@ export async function prepareMachine(log: (line: string) => void): Promise<void>
     );
   }
   const missing = Object.entries(PROGRAMS).filter(([program]) => !which(program, ["/usr/sbin", "/sbin"]));
-  if (missing.length === 0) return;
-  const packages = [...new Set(missing.map(([, name]) => name))];
-  log(`installing ${packages.join(", ")} by apt-get`);
-  const apt = (...args: string[]) => must(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet", ...args]);
-  await apt("update");
-  await apt("install", "--yes", "--no-install-recommends", ...packages);
+  await installPackages(
+    missing.map(([, name]) => name),
+    "the lab",
+    log,
+  );
 }
 
 export async function exists(path: string): Promise<boolean> {

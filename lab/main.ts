@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { clusterSchema } from "../components/schema.ts";
-import { createInstance, destroyInstance, type LabInstance } from "./instance.ts";
+import { createInstance, destroyInstance, type LabInstance, runOnHost } from "./instance.ts";
 import { LabStack, prepare, projectDirectory, stackConfig } from "./stack.ts";
 
 const name = "dev";
@@ -67,10 +67,20 @@ async function up(): Promise<number> {
   await writeFile(join(directory, "env"), environmentFile(stack, kubeconfig, bin), { mode: 0o600 });
 
   console.log("\nNodes:");
-  await foreground([kubectl, "--kubeconfig", kubeconfig, "get", "nodes", "-o", "wide"], {});
+  const asked = await foreground([kubectl, "--kubeconfig", kubeconfig, "get", "nodes", "-o", "wide"], {});
   console.log(`\nThe Service at ${outputs.serviceAddress}, asked from each host:`);
-  for (const [host, answer] of Object.entries(outputs.serviceAnswers as Record<string, string>)) {
-    for (const line of answer.split("\n")) console.log(`  ${host}: ${line}`);
+  const answers = await Promise.all(
+    instance.hosts.map((host) =>
+      runOnHost(instance, host.name, `curl -sSf --max-time 10 http://${outputs.serviceAddress}`),
+    ),
+  );
+  for (const [i, { name: host }] of instance.hosts.entries()) {
+    console.log(`  ${host}: ${(answers[i]?.stdout || answers[i]?.stderr)?.trim()}`);
+  }
+  if (asked !== 0 || answers.some(({ code: failed }) => failed !== 0)) {
+    throw new Error(
+      "all resources are there, but the cluster does not answer. Look at the hosts (`ssh`, journalctl), or begin anew: `npm run lab:down`, then `npm run lab`",
+    );
   }
   console.log(`\nCertificates are valid until ${outputs.certificateExpiry}. Go on with:`);
   console.log(`  source ${relative(process.cwd(), join(directory, "env"))}   # kubectl and pulumi for this stack`);

@@ -8,8 +8,13 @@ const RECORDS = "/run/plainkube-lab";
 const INSTANCES = join(RECORDS, "instances");
 const MACHINE = join(RECORDS, "machine.json");
 
-/** What kubelet sets machine-wide, since these are not per namespace. */
+/** The user's limit of inotify instances, shared by all hosts: each systemd, kubelet and containerd takes some. */
+const INOTIFY_INSTANCES = "fs/inotify/max_user_instances";
+const ENOUGH_INOTIFY_INSTANCES = 8192;
+
+/** What the lab and kubelets set machine-wide, since these are not per namespace. */
 const SYSCTLS = [
+  INOTIFY_INSTANCES,
   "vm/overcommit_memory",
   "vm/panic_on_oom",
   "kernel/panic",
@@ -56,6 +61,9 @@ export async function writeRecord(record: InstanceRecord): Promise<void> {
     }
     const machine: MachineRecord = { bootId, sysctls, namespacesMounted: await namespacesMounted() };
     await writeAtomic(MACHINE, JSON.stringify(machine));
+    if (Number(sysctls[INOTIFY_INSTANCES]) < ENOUGH_INOTIFY_INSTANCES) {
+      await writeFile(`/proc/sys/${INOTIFY_INSTANCES}`, String(ENOUGH_INOTIFY_INSTANCES));
+    }
   }
   const file = join(INSTANCES, `${record.name}.json`);
   const text = JSON.stringify(record);

@@ -2,8 +2,8 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { glob } from "node:fs/promises";
 import { join } from "node:path";
-import { must } from "../lab/shell.ts";
 import { prepare, projectDirectory, stackConfig } from "../lab/stack.ts";
+import { installPackages } from "../toolchain/apt.ts";
 import { buildRecipe, hostArch, recipe, withBuildCaches } from "../toolchain/modules.ts";
 import { which } from "../toolchain/run.ts";
 
@@ -22,12 +22,11 @@ const programs = { shellcheck: "shellcheck", sshd: "openssh-server", "ssh-agent"
 
 async function installPrograms(): Promise<void> {
   const missing = Object.entries(programs).filter(([program]) => which(program, ["/usr/sbin"]) === undefined);
-  if (missing.length === 0) return;
-  const packages = missing.map(([, name]) => name);
-  log(`installing ${packages.join(", ")}`);
-  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-  await must(["apt-get", "update", "--quiet"], { env });
-  await must(["apt-get", "install", "--quiet", "--yes", "--no-install-recommends", ...packages], { env });
+  await installPackages(
+    missing.map(([, name]) => name),
+    "npm test",
+    log,
+  );
 }
 
 const order = ["checks", "unit", "components", "toolchain", "conformance", "plugin", "lab", "e2e"];

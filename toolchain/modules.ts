@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import * as fs from "node:fs/promises";
 import { join, relative } from "node:path";
+import { installPackages } from "./apt.ts";
 import {
   cacheRoot,
   ifLockFree,
@@ -302,7 +303,7 @@ async function build(
   const { go, version } = await findGo(join(module, "go.mod"));
   await requireFreeSpace(what.disk * 2 ** 30, `building ${what.name} ${what.version}`);
   const crossCompiler = arch === hostArch() ? {} : await crossTools(what, arch);
-  if (what.cgoTags) await requireSeccomp(what, arch);
+  if (what.cgoTags) await requireSeccomp(what, arch, log);
   await fs.mkdir(join(dir, "go"));
   const env = { ...goEnvironment(what, arch, join(dir, "go")), ...crossCompiler };
 
@@ -458,22 +459,25 @@ async function crossTools(what: Recipe, arch: Arch): Promise<NodeJS.ProcessEnv> 
   return { CC: `${gnuName[arch]}-gcc`, PKG_CONFIG_LIBDIR: `/usr/lib/${gnuName[arch]}/pkgconfig:/usr/share/pkgconfig` };
 }
 
-async function requireSeccomp(what: Recipe, arch: Arch): Promise<void> {
+async function requireSeccomp(what: Recipe, arch: Arch, log: Log): Promise<void> {
   const cross = arch === hostArch() ? "" : gnuName[arch];
   const compiler = cross ? `${cross}-gcc` : "gcc";
-  const missing = [compiler, "pkg-config"].filter((name) => which(name) === undefined);
-  if (!missing.includes("pkg-config")) {
-    const env = { ...process.env, ...(cross ? await crossTools(what, arch) : {}) };
-    const found = await run("pkg-config", ["--exists", "libseccomp"], { timeout: 30_000, env }).then(
+  const env = { ...process.env, ...(cross ? await crossTools(what, arch) : {}) };
+  const isThere = async (): Promise<boolean> =>
+    which(compiler) !== undefined &&
+    which("pkg-config") !== undefined &&
+    (await run("pkg-config", ["--exists", "libseccomp"], { timeout: 30_000, env }).then(
       () => true,
       () => false,
-    );
-    if (!found) missing.push(`libseccomp (development files${cross ? ` for ${arch}` : ""})`);
-  }
-  if (missing.length === 0) return;
-  const packages = cross ? `gcc-${cross} pkg-config libseccomp-dev:${arch}` : "gcc libc6-dev pkg-config libseccomp-dev";
-  throw new Error(
-    `building ${what.name} ${what.version} for ${arch}: missing ${missing.join(", ")}; expected a C compiler and libseccomp, ` +
-      `without which no pod starts; on Debian and Ubuntu run: apt-get install ${packages}`,
-  );
+    ));
+  if (await isThere()) return;
+  const packages = cross
+    ? [`gcc-${cross}`, "pkg-config", `libseccomp-dev:${arch}`]
+    : ["gcc", "libc6-dev", "pkg-config", "libseccomp-dev"];
+  const why = `building ${what.name} ${what.version} for ${arch} with seccomp, without which no pod starts,`;
+  // Packages of another architecture need the machine's consent (dpkg --add-architecture).
+  if (cross) throw new Error(`${why} needs a cross compiler and libseccomp: apt-get install ${packages.join(" ")}`);
+  await installPackages(packages, why, log);
+  if (!(await isThere()))
+    throw new Error(`${why} still lacks gcc, pkg-config or libseccomp after installing ${packages.join(", ")}`);
 }

@@ -37,6 +37,7 @@ export class Binaries extends pulumi.ComponentResource {
     const order: UploadOrder = {
       endpoint: { host: host.spec.address, port: host.spec.port, user: host.spec.user, hostKey: host.spec.hostKey },
       ...(spec.ssh.jump && { jump: spec.ssh.jump }),
+      ...(spec.ssh.privateKeyFile && { privateKeyFile: spec.ssh.privateKeyFile }),
       dialAttempts: spec.ssh.dialAttempts,
       dialTimeoutSeconds: spec.ssh.dialTimeoutSeconds,
     };
@@ -51,8 +52,8 @@ export class Binaries extends pulumi.ComponentResource {
             PLAINKUBE_BINARIES: JSON.stringify(spec.binaries),
             PLAINKUBE_PINS: ofStage.map((p) => [p.name, p.version, p.arch, p.digest].join(" ")).join("\n"),
           },
-          // The key to log in with, if it is not the agent's.
-          stdin: pulumi.secret(JSON.stringify([spec.ssh.privateKey ?? "", spec.ssh.privateKeyPassword ?? ""])),
+          // The key's passphrase, or nothing.
+          stdin: pulumi.secret(`${spec.ssh.privateKeyPassword ?? ""}\n`),
           addPreviousOutputInEnv: false,
         },
         { parent: this, deletedWith: host.root, dependsOn: [previous] },

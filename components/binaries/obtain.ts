@@ -57,7 +57,10 @@ export async function resolveSource(settings: BinarySettings, log: Log): Promise
       continue;
     }
     const record = { source, why: reasons.join("; ") || "it is the first choice", mirror, directory };
-    await writeAtomic(path, `${JSON.stringify(record satisfies AutoRecord, null, 2)}\n`);
+    // A decision under PLAINKUBE_OFFLINE is that run's own.
+    if (process.env.PLAINKUBE_OFFLINE !== "1") {
+      await writeAtomic(path, `${JSON.stringify(record satisfies AutoRecord, null, 2)}\n`);
+    }
     log(`binaries come from ${source}${reasons.length > 0 ? ` (not ${reasons.join("; not ")})` : ""}`);
     return { ...settings, source };
   }

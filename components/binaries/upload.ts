@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { pipeline } from "node:stream/promises";
 import { shellWord } from "../host/shipment.ts";
-import type { Endpoint } from "../spec.ts";
+import { type Endpoint, expandPath } from "../spec.ts";
 import { obtain } from "./obtain.ts";
 import type { BinarySettings, Pin } from "./pins.ts";
 import { linkOf } from "./stages.ts";
@@ -16,16 +16,14 @@ import { linkOf } from "./stages.ts";
 export interface UploadOrder {
   readonly endpoint: Endpoint;
   readonly jump?: Endpoint;
+  /** As in ssh.privateKeyFile; without it, the SSH agent. */
+  readonly privateKeyFile?: string;
   readonly dialAttempts: number;
   readonly dialTimeoutSeconds: number;
 }
 
 /** OpenSSH's settings for an order: pinned keys only, nothing of the user's own configuration. */
-export function sshConfig(
-  order: UploadOrder,
-  directory: string,
-  hasKey: boolean,
-): { config: string; knownHosts: string } {
+export function sshConfig(order: UploadOrder, directory: string): { config: string; knownHosts: string } {
   const block = (alias: string, e: Endpoint, extra: string[] = []) =>
     [
       `Host ${alias}`,
@@ -47,7 +45,13 @@ export function sshConfig(
     "  ServerAliveCountMax 3",
     "  PreferredAuthentications publickey",
     "  LogLevel ERROR",
-    ...(hasKey ? [`  IdentityFile "${directory}/key"`, "  IdentitiesOnly yes", "  IdentityAgent none"] : []),
+    ...(order.privateKeyFile
+      ? [
+          `  IdentityFile "${expandPath(order.privateKeyFile, process.cwd())}"`,
+          "  IdentitiesOnly yes",
+          "  IdentityAgent none",
+        ]
+      : []),
   ].join("\n");
   const blocks = [block("target", order.endpoint, order.jump ? ["ProxyJump jump"] : [])];
   if (order.jump) blocks.push(block("jump", order.jump));
@@ -64,16 +68,14 @@ export async function upload(
   order: UploadOrder,
   pins: readonly Pin[],
   settings: BinarySettings,
-  credentials: readonly [privateKey: string, password: string],
+  password: string,
 ): Promise<number> {
   const files = await obtain(pins, settings, (line) => console.error(line));
   const directory = await mkdtemp(join(tmpdir(), "plainkube-upload-"));
   try {
-    const [key, password] = credentials;
-    const { config, knownHosts } = sshConfig(order, directory, key !== "");
+    const { config, knownHosts } = sshConfig(order, directory);
     await writeFile(join(directory, "config"), config, { mode: 0o600 });
     await writeFile(join(directory, "known_hosts"), knownHosts, { mode: 0o600 });
-    await writeFile(join(directory, "key"), key, { mode: 0o600 });
     await writeFile(join(directory, "askpass"), '#!/bin/sh\nprintf "%s\\n" "$PLAINKUBE_KEY_PASSWORD"\n', {
       mode: 0o700,
     });
@@ -150,9 +152,9 @@ if (import.meta.main) {
       return { name, version, arch: arch as Pin["arch"], digest };
     });
   try {
-    const credentials = JSON.parse(readFileSync(0, "utf8"));
+    const password = readFileSync(0, "utf8").trimEnd();
     const settings: BinarySettings = JSON.parse(env("PLAINKUBE_BINARIES"));
-    const count = await upload(JSON.parse(env("PLAINKUBE_UPLOAD")), pins, settings, credentials);
+    const count = await upload(JSON.parse(env("PLAINKUBE_UPLOAD")), pins, settings, password);
     console.log(`${pins.length} in place, ${count} sent`);
   } catch (error) {
     console.error(`plainkube: ${(error as Error).message}`);

@@ -20,14 +20,16 @@ fail() {
 # begin PHASE: what this phase shipped before is forgotten unless it is named again.
 begin() {
   phase=$1
-  [ -d "$state" ] || fail "$state is missing on $(hostname): the host was reset or replaced behind Pulumi's back." \
-    "Run 'pulumi up --target-replace' on this host's Host-root, or 'pulumi destroy' and 'pulumi up'."
+  [ -d "$state" ] || fail "$(hostname) is not prepared: $state is missing." \
+    "The host was reset or replaced behind Pulumi's back; run 'pulumi destroy', then 'pulumi up'."
   exec 9>"$state/lock.$phase"
   flock -w 300 9 || fail "another run holds $state/lock.$phase for 5 minutes. Wait for it or end it, then run 'pulumi up' again."
 }
 
-# file MODE PATH < CONTENT: beside its target first, so that a full disk leaves the old file whole.
+# file MODE PATH < CONTENT: noted first, so that a reset finds it however this ends; then beside its target, so that a full
+# disk leaves the old file whole.
 file() {
+  printf '%s\n' "$2" >>"$state/files.$phase" || fail "cannot write to $state on $(hostname). Free disk space there, then run 'pulumi up' again."
   (umask 022 && mkdir -p "${2%/*}")
   cat >"$2.plainkube-new" || fail "cannot write $2 on $(hostname). Free disk space there, then run 'pulumi up' again."
   chmod "$1" "$2.plainkube-new"
@@ -49,11 +51,12 @@ unit() {
 digest() {
   local input
   while read -r input; do
-    case $input in
-      # A binary is a link named after its content.
-      /opt/plainkube/*) readlink -e "$input" || fail "$input is missing on $(hostname). Run 'pulumi up --replace' on its binaries." ;;
-      *) sha256sum "$input" ;;
-    esac
+    # A binary is a link named after its content.
+    if [ -L "$input" ]; then
+      readlink -e "$input" || fail "$input is missing on $(hostname). Run 'pulumi up --replace' on its binaries."
+    else
+      sha256sum "$input"
+    fi
   done <<<"${inputs[$1]}" | sha256sum
 }
 
@@ -72,13 +75,14 @@ commit() {
       case " ${staged[*]} " in *" $path "*) continue ;; esac
       case $path in
         /etc/systemd/system/*)
-          systemctl disable --now --quiet "${path##*/}"
+          # Gone already where an earlier run was cut off.
+          if [ -e "$path" ]; then systemctl disable --now --quiet "${path##*/}"; fi
           changed=1
           ;;
       esac
-      rm -f "$path"
+      rm -f "$path" "$path.plainkube-new"
       echo "removed $path"
-    done <"$state/files.$phase"
+    done < <(sort -u "$state/files.$phase")
   fi
   printf '%s\n' "${staged[@]}" >"$state/files.$phase.new"
   mv -fT "$state/files.$phase.new" "$state/files.$phase"
@@ -95,6 +99,7 @@ explain() {
 apply() {
   local name restart=() deadline
   commit
+  if [ ${#units[@]} -eq 0 ]; then return; fi
   for name in "${units[@]}"; do
     digest "$name" >"$state/unit.$name.new"
     if ! cmp -s "$state/unit.$name.new" "$state/unit.$name" || ! systemctl --quiet is-active "$name"; then
@@ -115,6 +120,7 @@ apply() {
     deadline=$((SECONDS + 90))
     until bash -c "${probes[$name]}" >/dev/null 2>&1; do
       if systemctl --quiet is-failed "$name"; then explain "$name" "failed"; fi
+      if [ "$(systemctl show --property NRestarts --value "$name")" -ge 3 ]; then explain "$name" "fails again and again"; fi
       if [ $SECONDS -ge $deadline ]; then explain "$name" "was not ready within 90 s"; fi
       sleep 0.1
     done

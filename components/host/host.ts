@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { remote, type types } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
+import * as random from "@pulumi/random";
 import type { Pin } from "../binaries/pins.ts";
 import { linkOf } from "../binaries/stages.ts";
 import type { ClusterSpec, Endpoint, HostSpec } from "../spec.ts";
@@ -35,6 +36,8 @@ export function connectionTo(spec: ClusterSpec, host: HostSpec): types.input.rem
 export interface HostArgs {
   readonly spec: ClusterSpec;
   readonly host: HostSpec;
+  /** Tells this stack's cluster from every other, of the same name too. */
+  readonly cluster: pulumi.Output<string>;
   /** Units that the host will get, to find ones of its own with these names. */
   readonly units: readonly string[];
   /** TCP ports that the host's services will listen on. */
@@ -58,19 +61,23 @@ export class Host extends pulumi.ComponentResource {
     const { spec, host } = args;
     this.spec = host;
     this.connection = connectionTo(spec, host);
-    const facts = {
-      name: host.name,
-      cluster: spec.clusterName,
-      owner: `${spec.clusterName}/${host.name}`,
-      roles: host.roles.join(" "),
-      ports: args.ports.join(" "),
-      units: args.units.join(" "),
-      arch: "amd64",
-      need_mib: String(args.needMib),
-      service_address: spec.apiServiceAddress,
+    const fixed = `podCidr ${spec.network.podCidr}/${spec.network.nodeCidrMaskSize} serviceCidr ${spec.network.serviceCidr}`;
+    const body = (cluster: string): string => {
+      const facts = {
+        name: host.name,
+        owner: `${spec.clusterName}-${cluster}/${host.name}@${host.address}`,
+        fixed,
+        roles: host.roles.join(" "),
+        ports: args.ports.join(" "),
+        units: args.units.join(" "),
+        arch: "amd64",
+        cgroup_v1: String(spec.runtime.allowCgroupV1),
+        need_mib: String(args.needMib),
+        service_address: spec.apiServiceAddress,
+      };
+      const assignments = Object.entries(facts).map(([key, value]) => `${key}=${shellWord(value)}`);
+      return [...assignments, "case $1 in", "preflight)", preflight, ";;", "reset)", reset, ";;", "esac"].join("\n");
     };
-    const assignments = Object.entries(facts).map(([key, value]) => `${key}=${shellWord(value)}`);
-    const body = [...assignments, "case $1 in", "preflight)", preflight, ";;", "reset)", reset, ";;", "esac"];
     // The address belongs to the name: another machine is another root, and the old one is reset.
     this.root = new remote.Command(
       `${name}-root-${host.address}`,
@@ -80,7 +87,7 @@ export class Host extends pulumi.ComponentResource {
         create: rootShell("preflight", String(Math.floor(Date.now() / 1000))),
         update: rootShell("preflight"),
         delete: rootShell("reset"),
-        stdin: wholeScript(body.join("\n")),
+        stdin: args.cluster.apply((cluster) => wholeScript(body(cluster))),
         addPreviousOutputInEnv: false,
       },
       { parent: this, ignoreChanges: ["create"], customTimeouts: { create: "5m", delete: "10m" } },
@@ -137,12 +144,27 @@ export class Shipment extends pulumi.ComponentResource {
     const files = secrets.map(({ content, ...file }) =>
       pulumi.output(content).apply((text) => ({ ...file, content: text })),
     );
+    const script = pulumi.all(files).apply((all) => phaseScript(phase, payload, all));
+    // A new number for each new content, so that a change is undone by undoing it even where applying it failed: the
+    // engine keeps the inputs of before then.
+    const attempt = new random.RandomId(
+      `${name}-attempt`,
+      {
+        byteLength: 4,
+        keepers: {
+          content: pulumi.unsecret(script.apply(sha256)),
+          binaries: sha256(pins.map((p) => p.digest).join("\n")),
+        },
+      },
+      { parent: this },
+    );
     this.applied = new remote.Command(
       `${name}-apply`,
       {
         connection: host.connection,
-        create: rootShell(phase, ...pinsDigest(pins)),
-        stdin: pulumi.secret(pulumi.all(files).apply((all) => phaseScript(phase, payload, all))),
+        create: attempt.hex.apply((hex) => rootShell(phase, `attempt-${hex}`)),
+        delete: rootShell(phase, "remove"),
+        stdin: pulumi.secret(script),
         addPreviousOutputInEnv: false,
       },
       {
@@ -156,13 +178,4 @@ export class Shipment extends pulumi.ComponentResource {
   }
 }
 
-/** Short text that changes with the binaries, so that their units are looked at again. */
-const pinsDigest = (pins: readonly Pin[]): string[] =>
-  pins.length > 0
-    ? [
-        createHash("sha256")
-          .update(pins.map((p) => p.digest).join("\n"))
-          .digest("hex")
-          .slice(0, 12),
-      ]
-    : [];
+const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");

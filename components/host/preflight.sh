@@ -1,13 +1,14 @@
 # shellcheck shell=bash
 # Looks whether this host can take what its roles bring and reports every problem at once. Changes nothing but its own
 # state folder, which marks the host as this node. Runs as root.
-# The lines before this script set: name, cluster, roles, ports, units, arch, need_mib, service_address. The second
+# The lines before this script set: name, roles, ports, units, arch, need_mib, service_address, owner,
+# fixed (settings that a cluster keeps for life), cgroup_v1 (true: allowed). The second
 # argument is the clock of the machine that runs Pulumi, in seconds since 1970; it is given at the first `up` only.
 set -euo pipefail
 umask 077
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 
-: "${name:?}" "${cluster:?}" "${roles:?}" "${ports:?}" "${units:?}" "${arch:?}" "${need_mib:?}" "${service_address:?}"
+: "${name:?}" "${roles:?}" "${ports:?}" "${units:?}" "${arch:?}" "${need_mib:?}" "${service_address:?}" "${owner:?}" "${fixed:?}" "${cgroup_v1:?}"
 now=${2:-}
 problems=()
 problem() { problems+=("$1: got $2; expected $3; $4."); }
@@ -24,11 +25,14 @@ for tool in base64 conntrack curl flock ip iptables mount sha256sum sysctl syste
   command -v "$tool" >/dev/null || problem "tool $tool" "none on PATH" "$tool" "install the package that holds it"
 done
 
-owner=$(cat /var/lib/plainkube/state/owner 2>/dev/null || :)
-if [ -n "$owner" ] && [ "$owner" != "$cluster/$name" ]; then
-  problem "leftovers" "node $owner of plainkube" "none, or node $cluster/$name" "destroy that stack, or remove that node from its stack, first"
+before=$(cat /var/lib/plainkube/state/owner 2>/dev/null || :)
+if [ -n "$before" ] && [ "$before" != "$owner" ]; then
+  problem "leftovers" "node $before of plainkube" "none, or node $owner" "destroy that stack, or remove that node from its stack, first"
 fi
-if [ -z "$owner" ]; then
+if [ -n "$before" ] && [ "$(cat /var/lib/plainkube/state/fixed)" != "$fixed" ]; then
+  problem "a setting that a cluster keeps for life" "$fixed" "$(cat /var/lib/plainkube/state/fixed)" "set it back, or run 'pulumi destroy' first"
+fi
+if [ -z "$before" ]; then
   for path in /etc/kubernetes/manifests /var/lib/kubelet /var/lib/rancher /var/lib/k0s; do
     if [ -d "$path" ] && [ -n "$(ls -A "$path")" ]; then
       problem "leftovers" "$path" "no files of another cluster" "reset that cluster (kubeadm reset, or its own uninstaller)"
@@ -46,7 +50,8 @@ if [ -z "$owner" ]; then
     fi
   done
   skew=$(($(date +%s) - ${now:-$(date +%s)}))
-  [ "${skew#-}" -le 60 ] || problem "clock" "$skew s off" "at most 60 s" "set the clock, best by NTP (timedatectl set-ntp true)"
+  # The way here may have taken a while, so that only being behind is certain.
+  if [ "$skew" -lt -60 ] || [ "$skew" -gt 240 ]; then problem "clock" "$skew s off" "at most 60 s" "set the clock, best by NTP (timedatectl set-ntp true)"; fi
   free_mib=$(df -Pm /opt | awk 'NR == 2 { print $4 }')
   [ "$free_mib" -ge "$need_mib" ] || problem "disk of /opt" "$free_mib MiB free" "$need_mib MiB" "free space or grow the disk"
 fi
@@ -54,6 +59,9 @@ fi
 case " $roles " in
   *" worker "*)
     if [ "$(wc -l </proc/swaps)" -gt 1 ]; then problem "swap" "on" "off" "swapoff -a, and remove it from /etc/fstab"; fi
+    if [ ! -f /sys/fs/cgroup/cgroup.controllers ] && [ "$cgroup_v1" != true ]; then
+      problem "cgroup version" "1" "2" "boot with systemd.unified_cgroup_hierarchy=1, or set runtime.allowCgroupV1"
+    fi
     for controller in cpu memory pids; do
       if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
         grep -qw "$controller" /sys/fs/cgroup/cgroup.controllers || problem "cgroup controller" "no $controller" "$controller" "enable it on the kernel's command line"
@@ -90,5 +98,6 @@ if [ ! -f /var/lib/plainkube/state/sysctl.before ]; then
     if value=$(sysctl -n "$key" 2>/dev/null); then printf '%s = %s\n' "$key" "$value"; fi
   done >/var/lib/plainkube/state/sysctl.before
 fi
-printf '%s\n' "$cluster/$name" >/var/lib/plainkube/state/owner
+printf '%s\n' "$fixed" >/var/lib/plainkube/state/fixed
+printf '%s\n' "$owner" >/var/lib/plainkube/state/owner
 echo ready

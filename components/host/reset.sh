@@ -14,13 +14,19 @@ fi
 failures=()
 try() { "$@" || failures+=("$*"); }
 
+# What still runs here of an `up` whose connection was cut comes to its end first.
+for lock in "$lib"/state/lock.*; do
+  if [ -e "$lock" ]; then flock -w 120 "$lock" true; fi
+done
+
 # Units, those that use others first.
-mapfile -t files < <(cat "$lib"/state/files.* 2>/dev/null)
+mapfile -t files < <(cat "$lib"/state/files.* 2>/dev/null | sort -u)
 mapfile -t ours < <(printf '%s\n' "${files[@]}" | sed -n 's|^/etc/systemd/system/||p')
 stop() {
   local unit
   for unit in "$@"; do
-    case " ${ours[*]} " in *" $unit "*) try systemctl disable --now --quiet "$unit" ;; esac
+    # One whose file is gone was stopped by an earlier run.
+    case " ${ours[*]} " in *" $unit "*) [ ! -e "/etc/systemd/system/$unit" ] || try systemctl disable --now --quiet "$unit" ;; esac
   done
 }
 stop kubelet.service kube-proxy.service plainkube-routes.service
@@ -97,7 +103,7 @@ for unit in $(systemctl list-units --all --plain --no-legend 'kubepods*.slice' 2
 done
 find /sys/fs/cgroup -depth -type d -path '*/kubepods*' -exec rmdir {} + 2>/dev/null
 
-for path in "${files[@]}"; do try rm -f "$path"; done
+for path in "${files[@]}"; do try rm -f "$path" "$path.plainkube-new"; done
 if [ ${#ours[@]} -gt 0 ]; then
   try systemctl daemon-reload
   systemctl reset-failed --quiet "${ours[@]}" 2>/dev/null

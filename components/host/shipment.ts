@@ -44,7 +44,13 @@ export const wholeScript = (body: string): string => `main() {\n${body.trimEnd()
 
 /** The script that ships one phase of a host. Secret files go by their base64, so that no content can end a document. */
 export function phaseScript(phase: string, payload: Payload, secrets: readonly HostFile[]): string {
-  const lines = [applyScript.trimEnd(), "", `begin ${shellWord(phase)}`];
+  const lines = [
+    applyScript.trimEnd(),
+    "",
+    `begin ${shellWord(phase)}`,
+    // As the resource's delete: all that the phase shipped goes.
+    'if [ "$2" = remove ]; then apply; exit; fi',
+  ];
   for (const { path, content, mode = "0644" } of payload.files) {
     if (!content.endsWith("\n")) throw new Error(`${path} does not end with a newline`);
     if (content.split("\n").includes(endOfFile)) throw new Error(`${path} holds the line ${endOfFile}`);

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import type { Payload } from "../host/shipment.ts";
 import { binary, paths } from "../paths.ts";
 import { fill, merge, withFlags, yaml } from "../render.ts";
+import { cniTemplate } from "../runtime/render.ts";
 import type { ClusterSpec, HostSpec } from "../spec.ts";
 
 const read = (name: string): string => readFileSync(new URL(`./${name}`, import.meta.url), "utf8");
@@ -58,7 +59,7 @@ export function renderKubelet(spec: ClusterSpec, host: HostSpec): Payload {
     units: [
       {
         name: "kubelet.service",
-        inputs: [binary("kubelet"), script, file, ...Object.values(kubeletFiles)],
+        inputs: [binary("kubelet"), script, file, cniTemplate, ...Object.values(kubeletFiles)],
         // Working means registered.
         probe: `curl -sf http://127.0.0.1:10248/healthz && ${binary("kubectl")} --kubeconfig ${kubeletFiles.kubeconfig} get --raw /api/v1/nodes/${host.name}`,
       },

@@ -33,7 +33,7 @@ export function renderNetwork(spec: ClusterSpec, host: HostSpec): Payload {
       { path: file, content: yaml(merge(config, over)) },
       {
         path: `${paths.units}/plainkube-routes.service`,
-        content: fill(read("plainkube-routes.service"), { POD_CIDR: spec.network.podCidr, ADDRESS: host.address }),
+        content: fill(read("plainkube-routes.service"), { POD_CIDR: spec.network.podCidr, NODE_NAME: host.name }),
       },
       { path: script, content: read("sync-routes.sh"), mode: "0755" },
     ],
@@ -43,7 +43,11 @@ export function renderNetwork(spec: ClusterSpec, host: HostSpec): Payload {
         inputs: [binary("kube-proxy"), file, proxyKubeconfig],
         probe: "curl -sf http://127.0.0.1:10256/livez",
       },
-      { name: "plainkube-routes.service", inputs: [binary("kubectl"), script, proxyKubeconfig] },
+      {
+        name: "plainkube-routes.service",
+        inputs: [binary("kubectl"), script, proxyKubeconfig],
+        probe: "test -e /run/plainkube/routes.ready",
+      },
     ],
   };
 }

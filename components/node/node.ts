@@ -1,6 +1,8 @@
+import { createHash } from "node:crypto";
 import * as pulumi from "@pulumi/pulumi";
 import { kubeconfigOf } from "../access/kubeconfig.ts";
 import type { Binaries } from "../binaries/binaries.ts";
+import { renderCorefile } from "../dns/render.ts";
 import { type Host, Shipment } from "../host/host.ts";
 import { concat } from "../host/shipment.ts";
 import { kubeletFiles, renderKubelet } from "../kubelet/render.ts";
@@ -24,18 +26,24 @@ export interface NodeArgs {
  */
 export class Node extends pulumi.ComponentResource {
   readonly host: Host;
+  /** Changes with every file that the node's pods and Services rest on. */
+  readonly fingerprint: string;
 
   constructor(name: string, args: NodeArgs, opts?: pulumi.ComponentResourceOptions) {
     super("plainkube:node:Node", name, {}, opts);
     const { spec, host, pki, binaries, apiReady } = args;
     this.host = host;
     const { isWorker } = host.spec;
+    const runtime = renderRuntime(spec);
+    const node = concat(...(isWorker ? [renderKubelet(spec, host.spec)] : []), renderNetwork(spec, host.spec));
+    const rests = JSON.stringify([isWorker ? runtime.files : [], node.files, renderCorefile(spec)]);
+    this.fingerprint = createHash("sha256").update(rests).digest("hex").slice(0, 12);
     const network = binaries.stage("network");
     const before = isWorker
       ? [
           new Shipment(
             `${name}-runtime`,
-            { host, phase: "runtime", payload: renderRuntime(spec), pins: binaries.stage("runtime").pins },
+            { host, phase: "runtime", payload: runtime, pins: binaries.stage("runtime").pins },
             { parent: this, dependsOn: [binaries.stage("runtime").done] },
           ).applied,
         ]
@@ -50,7 +58,7 @@ export class Node extends pulumi.ComponentResource {
       {
         host,
         phase: "node",
-        payload: concat(...(isWorker ? [renderKubelet(spec, host.spec)] : []), renderNetwork(spec, host.spec)),
+        payload: node,
         secrets: isWorker ? [...kubeletSecrets(args), proxy] : [proxy],
         pins: isWorker ? [...network.pins, ...binaries.stage("runtime").pins] : network.pins,
       },

@@ -60,6 +60,7 @@ export class Proof extends pulumi.ComponentResource {
                   minDomains: asked.length,
                   topologyKey: "kubernetes.io/hostname",
                   whenUnsatisfiable: "DoNotSchedule",
+                  nodeTaintsPolicy: "Honor",
                   labelSelector: { matchLabels: labels },
                 },
               ],
@@ -102,12 +103,13 @@ export class Proof extends pulumi.ComponentResource {
       access.options(this, [space]),
     );
     this.address = service.spec.clusterIP;
-    const probes = nodes.map(({ host }) => {
+    const probes = nodes.map(({ host, fingerprint }) => {
       const probed = new remote.Command(
         `${name}-${host.spec.name}`,
         {
           connection: host.connection,
-          create: rootShell(),
+          // A change of what the proof rests on asks it again.
+          create: rootShell(fingerprint),
           stdin: this.address.apply((address) => wholeScript(renderProbe(address, asked))),
           addPreviousOutputInEnv: false,
         },

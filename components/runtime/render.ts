@@ -8,10 +8,12 @@ import type { ClusterSpec } from "../spec.ts";
 
 const read = (name: string): string => readFileSync(new URL(`./${name}`, import.meta.url), "utf8");
 
+/** The pod network of a node, before containerd knows its pod CIDR. */
+export const cniTemplate = `${paths.etc}/cni/bridge.conflist.template`;
+
 /** containerd with its own root, socket and CNI folders, beside any other runtime of the host, and the images. */
 export function renderRuntime(spec: ClusterSpec): Payload {
   const file = `${paths.etc}/containerd.toml`;
-  const cni = `${paths.etc}/cni/bridge.conflist.template`;
   const script = `${paths.scripts}/import-images`;
   const archives = stages.runtime.filter((name) => name.endsWith(".tar")).map(linkOf);
   return {
@@ -27,14 +29,14 @@ export function renderRuntime(spec: ClusterSpec): Payload {
           SYSTEMD_CGROUP: String(spec.runtime.cgroupDriver === "systemd"),
         }),
       },
-      { path: cni, content: renderCniTemplate(spec) },
+      { path: cniTemplate, content: renderCniTemplate(spec) },
     ],
     units: [
       {
         name: "plainkube-containerd.service",
-        inputs: [binary("containerd"), binary("containerd-shim-runc-v2"), binary("runc"), file, cni],
+        inputs: [binary("containerd"), binary("containerd-shim-runc-v2"), binary("runc"), file, cniTemplate],
       },
-      { name: "plainkube-images.service", inputs: [binary("ctr"), ...archives] },
+      { name: "plainkube-images.service", inputs: [binary("ctr"), script, ...archives] },
     ],
   };
 }

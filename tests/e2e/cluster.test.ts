@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -94,8 +95,13 @@ const record = async (host: string) => {
 
 const proofUrl = async () => `http://${(await stack.outputs()).serviceAddress}`;
 
-before(async () => {
+async function clear(): Promise<void> {
   await destroyInstance(name, directory, log);
+  await must(["rm", "-rf", directory]);
+}
+
+before(async () => {
+  await clear();
   config = { ...(await stackConfig("dev")) };
   ({ kubectl: kubectlPath } = await prepare(config, log));
   config["plainkube:ssh"] = {
@@ -108,10 +114,7 @@ before(async () => {
   for (const host of hostNames) recorded.set(host, await record(host));
 });
 
-after(async () => {
-  await destroyInstance(name, directory, log);
-  await must(["rm", "-rf", directory]);
-});
+after(clear);
 
 describe("the first up", () => {
   test("makes a cluster from bare hosts", async () => {
@@ -205,7 +208,15 @@ describe("secrets", () => {
   test("are encrypted in the state", async () => {
     const state = await readFile(join(directory, "state/.pulumi/stacks/plainkube/dev.json"), "utf8");
     assert.match(state, /ciphertext/);
-    assert.doesNotMatch(state, /PRIVATE KEY/);
+    const begin = "-----BEGIN ";
+    const key = await readFile(instance.privateKeyFile, "utf8");
+    const hidden = [
+      "PRIVATE KEY",
+      // Three alignments of base64 hold the same text in three ways.
+      ...["", "x", "xx"].map((pad) => Buffer.from(`${pad}PRIVATE KEY-----`).toString("base64").slice(4, -4)),
+      key.split("\n")[2] ?? begin,
+    ];
+    for (const text of hidden) assert.ok(!state.includes(text), `the state holds ${text}`);
   });
 
   test("lie in files of root alone", async () => {
@@ -245,8 +256,9 @@ describe("one changed flag", () => {
     const preview = await pulumi("preview", "--diff");
     assert.match(preview, /node1-kube-scheduler\.service/);
     assert.match(preview, /\+ +--v=3/);
-    assert.match(preview, /~ 2 to update/);
-    assert.doesNotMatch(preview, /to (create|delete|replace)/);
+    // The unit, the shipment, and the shipment's attempt number.
+    assert.match(preview, /~ 2 to update\s+\+-1 to replace\s+3 changes/);
+    assert.match(preview, /RandomId::node1-control-plane-shipment-attempt/);
 
     const earlier = await invocations();
     await up();
@@ -265,6 +277,42 @@ describe("one changed flag", () => {
       await onHost("node2", "tr '\\0' ' ' </proc/$(pidof kubelet)/cmdline"),
       / --node-labels=example\.com\/rack=b /,
     );
+  });
+});
+
+describe("a change that fails", () => {
+  test("says which unit and why, and is undone by undoing it", async () => {
+    await stack.configure({ ...config, "plainkube:overrides": { kubeScheduler: { flags: { "no-such-flag": true } } } });
+    const { code, stdout, stderr } = await stack.pulumi(["up", "--yes", "--skip-preview"]);
+    assert.notEqual(code, 0);
+    assert.match(stdout + stderr, /kube-scheduler\.service on node1 fails again and again/);
+    assert.match(stdout + stderr, /unknown flag: --no-such-flag/);
+    await stack.configure(config);
+    await up();
+    assert.equal(await onHost("node1", "systemctl is-active kube-scheduler.service"), "active\n");
+    await up("--expect-no-changes");
+  });
+});
+
+describe("an up that is killed", () => {
+  test("is completed by the next", async () => {
+    await pulumi("destroy", "--yes");
+    const [program = "", ...args] = stack.command(["up", "--yes", "--skip-preview", "--non-interactive"]);
+    const child = spawn(program, args, {
+      cwd: projectDirectory,
+      env: { ...process.env, ...stack.environment },
+      stdio: "ignore",
+      detached: true,
+    });
+    const ended = once(child, "close");
+    // In the middle of copies and of starting the control plane.
+    await new Promise((resolve) => setTimeout(resolve, 8000));
+    process.kill(-(child.pid ?? 0), "SIGKILL");
+    await ended;
+    await pulumi("cancel", "--yes");
+    await up();
+    assert.match(await onHost("node2", `curl -sf --max-time 5 ${await proofUrl()}`), /"node":"node/);
+    await up("--expect-no-changes");
   });
 });
 
@@ -341,6 +389,11 @@ describe("another way in", () => {
         "node2 kube-proxy",
         "node2 kubelet",
       ]);
+      const through = await onHost(
+        "node1",
+        "journalctl --no-pager -u ssh | grep -c 'Accepted publickey for ops from 10.90.23.42'",
+      );
+      assert.ok(Number(through) > 3, `node1 was reached through node2: ${through}`);
       await up("--expect-no-changes");
       assert.match(await pulumi("destroy", "--yes"), /deleted/);
     } finally {

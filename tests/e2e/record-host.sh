@@ -16,7 +16,7 @@ find /var/log -mindepth 1 -maxdepth 1 -printf '%f\n' | sort | section log
 systemctl list-unit-files --no-legend --no-pager | awk '{ print $1, $2 }' | sort | section unit-file
 systemctl list-units --all --no-legend --no-pager --plain | awk '$1 !~ /^(session|user|run-user|systemd-(timedated|hostnamed|localed))|\.device$|\.scope$/ && $3 != "inactive" { print $1, $3 }' |
   grep -vE '^(apt|dpkg|man-db|logrotate|e2scrub|fstrim|systemd-tmpfiles|phpsessionclean|ssh@)' | sort | section unit
-ip -o link | sed 's/^[0-9]*: //; s/ qlen.*//; s/ state [A-Z]*//' | awk '{ print $1, $2 }' | sort | section link
+ip -o link | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/ qlen.*//; s/ state [A-Z]*//' | awk '{ print $1, $2 }' | sort | section link
 ip -o -4 address | awk '{ print $2, $4 }' | sort | section address
 ip -4 route show table all | sort | section route
 ip rule | section rule
