@@ -1,7 +1,8 @@
 import { stringify } from "yaml";
 
 /** A typed object as a YAML document, in its own key order. */
-export const yaml = (value: unknown): string => stringify(value, { lineWidth: 0, aliasDuplicateObjects: false });
+export const yaml = (value: unknown): string =>
+  stringify(value, { lineWidth: 0, aliasDuplicateObjects: false, compat: "yaml-1.1" });
 
 /** Fills the `@NAME@` placeholders of a template. An unknown or an unused one is an error. */
 export function fill(template: string, values: Readonly<Record<string, string | number>>): string {

@@ -9,6 +9,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=
 state=/var/lib/plainkube/state
 phase=
 staged=()
+changed=
 units=()
 declare -A inputs=() probes=()
 
@@ -60,8 +61,9 @@ digest() {
   done <<<"${inputs[$1]}" | sha256sum
 }
 
+# Leaves in `changed` whether systemd has to read its files again.
 commit() {
-  local path changed=
+  local path
   for path in "${staged[@]}"; do
     if cmp -s "$path.plainkube-new" "$path" && [ "$(stat -c %a "$path.plainkube-new")" = "$(stat -c %a "$path")" ]; then
       rm -f "$path.plainkube-new"
@@ -84,9 +86,12 @@ commit() {
       echo "removed $path"
     done < <(sort -u "$state/files.$phase")
   fi
-  printf '%s\n' "${staged[@]}" >"$state/files.$phase.new"
-  mv -fT "$state/files.$phase.new" "$state/files.$phase"
-  if [ -n "$changed" ]; then systemctl daemon-reload; fi
+  if [ ${#staged[@]} -eq 0 ]; then
+    rm -f "$state/files.$phase"
+  else
+    printf '%s\n' "${staged[@]}" >"$state/files.$phase.new"
+    mv -fT "$state/files.$phase.new" "$state/files.$phase"
+  fi
 }
 
 explain() {
@@ -99,7 +104,6 @@ explain() {
 apply() {
   local name restart=() deadline
   commit
-  if [ ${#units[@]} -eq 0 ]; then return; fi
   for name in "${units[@]}"; do
     digest "$name" >"$state/unit.$name.new"
     if ! cmp -s "$state/unit.$name.new" "$state/unit.$name" || ! systemctl --quiet is-active "$name"; then
@@ -107,6 +111,8 @@ apply() {
       rm -f "$state/unit.$name"
     fi
   done
+  # Before every restart, for a run that was cut off between a unit's file and this.
+  if [ -n "$changed" ] || [ ${#restart[@]} -gt 0 ]; then systemctl daemon-reload; fi
   if [ ${#restart[@]} -gt 0 ]; then
     systemctl enable --quiet "${restart[@]}"
     systemctl reset-failed --quiet "${restart[@]}" 2>/dev/null || :

@@ -39,8 +39,9 @@ export function rootShell(...args: readonly string[]): string {
   return `if [ "$(id -u)" = 0 ]; then exec ${bash}; else exec sudo -n ${bash}; fi`;
 }
 
-/** A script for `rootShell`: nothing of it runs before all of it has arrived. */
-export const wholeScript = (body: string): string => `main() {\n${body.trimEnd()}\n}\nmain "$@" </dev/null\nexit\n`;
+/** A script for `rootShell`: bash reads the braces to their end first, so nothing runs before all of it has arrived. */
+export const wholeScript = (body: string): string =>
+  `{\nmain() {\n${body.trimEnd()}\n}\nmain "$@" </dev/null\nexit\n}\n`;
 
 /** The script that ships one phase of a host. Secret files go by their base64, so that no content can end a document. */
 export function phaseScript(phase: string, payload: Payload, secrets: readonly HostFile[]): string {

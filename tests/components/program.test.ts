@@ -1,0 +1,477 @@
+/**
+ * What the program registers with the engine, for two clusters. Engine, plugins and hosts are stand-ins (program.ts): these
+ * tests prove names, order of ownership, certificates and the marking of secrets, not that a host accepts a script, that the
+ * engine keeps a marked secret encrypted, or that a certificate is issued as asked for.
+ */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { before, test } from "node:test";
+import * as pulumi from "@pulumi/pulumi";
+import { parse } from "yaml";
+import { makeKey } from "../plugin/sshd.ts";
+import { customConfig, devConfig, directory, hostKey, key, type RawConfig, specOf } from "../unit/clusters.ts";
+import { assertGolden } from "../unit/golden.ts";
+import { payloadsOf } from "../unit/payloads.ts";
+import { isSecret, keyMarker, type Outcome, plain, type Registered, runProgram } from "./program.ts";
+
+const passphrase = "the-passphrase-of-the-key";
+const encrypted = await makeKey(join(directory, "encrypted"), passphrase);
+const modules = { source: "modules" };
+
+const configs: Record<string, RawConfig> = {
+  dev: { ...devConfig(), binaries: modules },
+  custom: {
+    ...customConfig(),
+    binaries: modules,
+    ssh: {
+      ...(customConfig().ssh as object),
+      privateKeyFile: encrypted.path,
+      privateKeyPassword: passphrase,
+      jump: { address: "jump.example.com", user: "hop", port: 2200, hostKey },
+    },
+  },
+};
+const clusters = new Map<string, Outcome>();
+before(async () => {
+  for (const [name, config] of Object.entries(configs)) clusters.set(name, await runProgram(config));
+});
+
+function resourcesOf(cluster: string): readonly Registered[] {
+  const found = clusters.get(cluster);
+  assert.ok(found);
+  return found.resources;
+}
+
+const command = "command:remote:Command";
+const upload = "command:local:Command";
+const shortName = (urn: string) => urn.split("::").at(-1) ?? "";
+const ofType = (cluster: string, type: string) => resourcesOf(cluster).filter((r) => r.type === type);
+const each = (check: (cluster: string) => void) => {
+  for (const cluster of Object.keys(configs)) check(cluster);
+};
+
+test("names, types and parents stay as they are: others would replace what runs", async () => {
+  const lists = Object.keys(configs).map((cluster) => {
+    const lines = resourcesOf(cluster).map((r) => `${r.type} ${r.name}${r.parent ? ` < ${shortName(r.parent)}` : ""}`);
+    assert.equal(new Set(resourcesOf(cluster).map((r) => r.urn)).size, lines.length, "no URN twice");
+    return [`${cluster}.txt`, `${lines.sort().join("\n")}\n`];
+  });
+  await assertGolden("resources", Object.fromEntries(lists));
+});
+
+test("all that is nobody's child is one of the runbook's steps, or the cluster's number", () => {
+  const steps = ["access", "binaries", "control-plane", "dns", "host", "node", "pki", "proof"];
+  each((cluster) => {
+    const tops = resourcesOf(cluster).filter((r) => r.parent === "");
+    const concerns = tops.map((r) => (r.type.startsWith("plainkube:") ? r.type.split(":")[1] : `${r.type} ${r.name}`));
+    assert.deepEqual([...new Set(concerns)].sort(), [...steps, "random:index/randomId:RandomId cluster"].sort());
+  });
+});
+
+/** What must never be seen: the middle of the SSH key, its passphrase, and what stands for every private key. */
+const body = (pem: string) => pem.split("\n")[2] ?? "";
+const markers = [body(key.privateKey), body(encrypted.privateKey), passphrase, keyMarker("")];
+
+/** Whether a text holds a secret, in whatever many layers of base64. */
+function leaks(text: string, depth = 3): boolean {
+  if (markers.some((marker) => text.includes(marker))) return true;
+  if (depth === 0) return false;
+  const words = text.match(/[A-Za-z0-9+/]{16,}={0,2}/g) ?? [];
+  return words.some((word) => leaks(Buffer.from(word, "base64").toString("latin1"), depth - 1));
+}
+
+/** Every text in a value that would be stored and shown as it is. */
+function* visible(value: unknown, path: string): Generator<[string, string]> {
+  if (isSecret(value)) return;
+  if (typeof value === "string") yield [path, value];
+  else if (typeof value === "object" && value !== null) {
+    for (const [name, inner] of Object.entries(value)) {
+      yield [`${path} (name)`, name];
+      yield* visible(inner, `${path}.${name}`);
+    }
+  }
+}
+
+test("the check for secrets finds them", () => {
+  const twice = Buffer.from(Buffer.from(`--- ${keyMarker("x")} ---`).toString("base64")).toString("base64");
+  assert.ok(leaks(`a ${twice} b`) && leaks(key.privateKey) && !leaks(key.publicKey));
+  assert.ok(markers.every((m) => m.length > 15));
+});
+
+test("no secret is in any input that is not marked as one", () => {
+  each((cluster) => {
+    let marked = 0;
+    for (const r of resourcesOf(cluster)) {
+      marked += Object.values(r.inputs).filter((v) => isSecret(v) && leaks(JSON.stringify(v))).length;
+      for (const [path, text] of visible(r.inputs, r.name)) assert.ok(!leaks(text), `${cluster}: ${path}`);
+    }
+    assert.ok(marked > 20, "the secrets are there, and marked");
+  });
+});
+
+test("of a shipment's content, only a hash is stored plainly", () => {
+  each((cluster) => {
+    const attempts = ofType(cluster, "random:index/randomId:RandomId").filter((r) => r.name !== "cluster");
+    assert.equal(attempts.length, ofType(cluster, command).filter((r) => r.name.endsWith("-apply")).length);
+    for (const { name, inputs } of attempts) {
+      for (const [what, text] of visible(inputs.keepers, name)) {
+        if (!what.endsWith("(name)")) assert.match(text, /^[0-9a-f]{64}$/, what);
+      }
+    }
+  });
+});
+
+test("no secret is in a command line or an environment, marked or not", () => {
+  each((cluster) => {
+    for (const { name, inputs } of [...ofType(cluster, command), ...ofType(cluster, upload)]) {
+      for (const field of ["create", "update", "delete", "environment", "triggers", "dir", "interpreter"]) {
+        assert.ok(!leaks(JSON.stringify(plain(inputs[field])) ?? ""), `${cluster}: ${name}.${field}`);
+      }
+      assert.equal(inputs.addPreviousOutputInEnv, false, `${name} hands its output on in the environment`);
+    }
+  });
+});
+
+const settled = (value: unknown) =>
+  new Promise<unknown>((resolve) => pulumi.output(value as pulumi.Input<object>).apply(resolve));
+
+test("kubeconfigs are secret outputs, and no other output holds a key", async () => {
+  for (const [name, value] of Object.entries(clusters.get("dev")?.outputs ?? {})) {
+    const text = JSON.stringify(await settled(value));
+    assert.equal(
+      await pulumi.isSecret(pulumi.output(value as pulumi.Input<object>)),
+      name === "kubeconfig",
+      `${name} is a secret`,
+    );
+    assert.equal(leaks(text), name === "kubeconfig", `${name} holds a key`);
+  }
+});
+
+test("the outputs", async () => {
+  const { outputs } = clusters.get("dev") ?? assert.fail();
+  const names = ["apiEndpoint", "certificateExpiry", "kubeconfig", "serviceAddress", "serviceAnswers", "versions"];
+  assert.deepEqual(Object.keys(outputs).sort(), names);
+  const value = (name: string) => settled(outputs[name]);
+  assert.equal(await value("apiEndpoint"), "https://10.90.23.41:6443");
+  assert.equal(await value("serviceAddress"), "10.96.7.7");
+  assert.deepEqual(await value("serviceAnswers"), { node1: "output of proof-node1", node2: "output of proof-node2" });
+  const shortest = Math.min(
+    ...ofType("dev", "tls:index/locallySignedCert:LocallySignedCert").map((r) => r.name.length),
+  );
+  assert.equal(await value("certificateExpiry"), `2030-01-01T00:00:${shortest}Z`, "the first of all ends");
+  const kubeconfig = parse(String(await value("kubeconfig")));
+  const decoded = (text: string) => Buffer.from(text, "base64").toString();
+  assert.match(decoded(kubeconfig.clusters[0].cluster["certificate-authority-data"]), /pki-kubernetes-ca-cert/);
+  assert.match(decoded(kubeconfig.users[0].user["client-certificate-data"]), /pki-admin-cert/);
+  assert.match(decoded(kubeconfig.users[0].user["client-key-data"]), /pki-admin-key/);
+});
+
+/** A certificate as it is asked for. */
+interface Asked {
+  readonly ca: string;
+  readonly cn: string;
+  readonly o?: string;
+  readonly uses: readonly string[];
+  readonly dns?: readonly string[];
+  readonly ip?: readonly string[];
+}
+
+const nodeCertificates = (name: string, address: string): Record<string, Asked> => ({
+  [`node-${name}-client`]: { ca: "kubernetes", cn: `system:node:${name}`, o: "system:nodes", uses: ["client_auth"] },
+  [`node-${name}-serving`]: {
+    ca: "kubernetes",
+    cn: `system:node:${name}`,
+    o: "system:nodes",
+    uses: ["server_auth"],
+    dns: [name],
+    ip: [address],
+  },
+});
+
+const clusterCertificates = (name: string, address: string, dns: string[], ip: string[]): Record<string, Asked> => ({
+  admin: { ca: "kubernetes", cn: "kubernetes-admin", o: "system:masters", uses: ["client_auth"] },
+  apiserver: {
+    ca: "kubernetes",
+    cn: "kube-apiserver",
+    uses: ["server_auth"],
+    dns: ["kubernetes", "kubernetes.default", "kubernetes.default.svc", ...dns],
+    ip: ["127.0.0.1", address, ...ip],
+  },
+  "apiserver-etcd-client": { ca: "etcd", cn: "kube-apiserver-etcd-client", uses: ["client_auth"] },
+  "apiserver-kubelet-client": { ca: "kubernetes", cn: "kube-apiserver-kubelet-client", uses: ["client_auth"] },
+  "controller-manager": { ca: "kubernetes", cn: "system:kube-controller-manager", uses: ["client_auth"] },
+  "etcd-peer": { ca: "etcd", cn: name, uses: ["server_auth", "client_auth"], dns: [name], ip: [address] },
+  "etcd-server": {
+    ca: "etcd",
+    cn: name,
+    uses: ["server_auth"],
+    dns: [name, "localhost"],
+    ip: ["127.0.0.1", address],
+  },
+  "front-proxy-client": { ca: "front-proxy", cn: "front-proxy-client", uses: ["client_auth"] },
+  proxy: { ca: "kubernetes", cn: "system:kube-proxy", uses: ["client_auth"] },
+  scheduler: { ca: "kubernetes", cn: "system:kube-scheduler", uses: ["client_auth"] },
+});
+
+const certificates: Record<string, Record<string, Asked>> = {
+  dev: {
+    ...clusterCertificates(
+      "node1",
+      "10.90.23.41",
+      ["kubernetes.default.svc.cluster.local", "node1", "localhost"],
+      ["10.96.0.1"],
+    ),
+    ...nodeCertificates("node1", "10.90.23.41"),
+    ...nodeCertificates("node2", "10.90.23.42"),
+  },
+  custom: {
+    ...clusterCertificates(
+      "cp",
+      "172.31.5.10",
+      ["kubernetes.default.svc.k8s.example.com", "cp", "localhost", "api.example.com"],
+      ["172.30.0.1", "192.0.2.1"],
+    ),
+    ...nodeCertificates("worker-a", "172.31.5.11"),
+    ...nodeCertificates("worker-b", "172.31.5.12"),
+  },
+};
+
+test("every certificate has the names and usages that it needs, and no more", () => {
+  each((cluster) => {
+    const requests = new Map(ofType(cluster, "tls:index/certRequest:CertRequest").map((r) => [r.name, r.inputs]));
+    const asked = ofType(cluster, "tls:index/locallySignedCert:LocallySignedCert").map((r): [string, Asked] => {
+      const id = r.name.replace(/^pki-(.*)-cert$/, "$1");
+      const request = requests.get(`pki-${id}-request`) ?? assert.fail(`${r.name} has no request`);
+      const { commonName, organization, ...rest } = request.subject as Record<string, string>;
+      assert.deepEqual(rest, {}, "nothing else in the subject");
+      assert.deepEqual(
+        Object.keys(request).filter((k) => !/^(subject|privateKeyPem|dnsNames|ipAddresses)$/.test(k)),
+        [],
+      );
+      assert.equal(r.inputs.certRequestPem, `request pki-${id}-request`);
+      assert.equal(r.inputs.isCaCertificate, undefined, `${r.name} may sign nothing`);
+      assert.deepEqual([r.inputs.validityPeriodHours, r.inputs.earlyRenewalHours], [8760, 720]);
+      const ca = /pki-(.*)-ca-cert/.exec(String(r.inputs.caCertPem))?.[1] ?? "";
+      assert.ok(
+        String(plain(r.inputs.caPrivateKeyPem)).includes(keyMarker(`pki-${ca}-ca-key`)),
+        "key and certificate match",
+      );
+      const [first, ...uses] = r.inputs.allowedUses as string[];
+      assert.equal(first, "digital_signature");
+      return [
+        id,
+        {
+          ca,
+          cn: commonName ?? "",
+          ...(organization && { o: organization }),
+          uses,
+          ...(request.dnsNames ? { dns: request.dnsNames as string[] } : {}),
+          ...(request.ipAddresses ? { ip: request.ipAddresses as string[] } : {}),
+        },
+      ];
+    });
+    assert.deepEqual(Object.fromEntries(asked.sort()), sorted(certificates[cluster] ?? {}));
+  });
+});
+const sorted = (record: object) => Object.fromEntries(Object.entries(record).sort());
+
+test("the three authorities only sign, and every key is of its own and of a kind that Go's TLS takes", () => {
+  each((cluster) => {
+    const authorities = ofType(cluster, "tls:index/selfSignedCert:SelfSignedCert");
+    assert.deepEqual(
+      authorities.map((r) => [r.name, (r.inputs.subject as { commonName: string }).commonName]).sort(),
+      ["etcd", "front-proxy", "kubernetes"].map((ca) => [`pki-${ca}-ca-cert`, `${ca}-ca`]),
+    );
+    for (const { inputs } of authorities) {
+      assert.equal(inputs.isCaCertificate, true);
+      assert.deepEqual(inputs.allowedUses, ["cert_signing", "crl_signing", "digital_signature"]);
+      assert.equal(inputs.validityPeriodHours, 87600);
+    }
+    const keys = ofType(cluster, "tls:index/privateKey:PrivateKey");
+    const count = Object.keys(certificates[cluster] ?? {}).length + authorities.length + 1;
+    assert.equal(keys.length, count, "a key for each certificate, and one for service accounts");
+    for (const { name, inputs } of keys) {
+      const rsa = { algorithm: "RSA", rsaBits: 2048 };
+      const expected = name === "pki-service-account-key" ? rsa : { algorithm: "ECDSA", ecdsaCurve: "P256" };
+      assert.deepEqual(inputs, expected, name);
+    }
+  });
+});
+
+/** The host that a command is for: that of its connection or upload. */
+function addressOf({ type, inputs }: Registered): string {
+  if (type === command) return (plain(inputs.connection) as { host: string }).host;
+  const { PLAINKUBE_UPLOAD } = plain(inputs.environment) as { PLAINKUBE_UPLOAD: string };
+  return JSON.parse(PLAINKUBE_UPLOAD).endpoint.host;
+}
+
+function rootOf(cluster: string, address: string): Registered {
+  return (
+    ofType(cluster, command).find((r) => r.name.endsWith(`-root-${address}`)) ?? assert.fail(`no root for ${address}`)
+  );
+}
+
+test("a host's root is made first and removed last; all else on the host goes with it", () => {
+  each((cluster) => {
+    for (const r of [...ofType(cluster, command), ...ofType(cluster, upload)]) {
+      const root = rootOf(cluster, addressOf(r));
+      if (r === root) {
+        assert.deepEqual([r.deletedWith, r.ignoreChanges], ["", ["create"]]);
+        assert.deepEqual(r.dependencies.map(shortName), ["cluster"], "nothing of a host comes before it");
+        assert.ok(r.inputs.delete && r.inputs.update);
+        continue;
+      }
+      assert.equal(r.deletedWith, root.urn, r.name);
+      const remove = /^if .*exec bash -s -- (control-plane|runtime|node) remove; else/;
+      if (r.name.endsWith("-apply")) assert.match(String(plain(r.inputs.delete)), remove, r.name);
+      else assert.equal(r.inputs.delete, undefined, `${r.name} leaves the reset to the root`);
+      assert.equal(r.inputs.triggers, undefined, `${r.name} is never replaced, as a replacement would run twice`);
+      assert.deepEqual(r.ignoreChanges, []);
+      assert.ok(reaches(cluster, r, root.urn), `${r.name} waits for its root`);
+    }
+  });
+});
+
+/** Whether a resource waits for another, directly or not. */
+function reaches(cluster: string, from: Registered, urn: string): boolean {
+  const byUrn = new Map(resourcesOf(cluster).map((r) => [r.urn, r]));
+  const seen = new Set<string>();
+  const open = [...from.dependencies];
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    if (next === urn) return true;
+    if (!seen.has(next)) open.push(...(byUrn.get(next)?.dependencies ?? []));
+    seen.add(next);
+  }
+  return false;
+}
+
+test("what is inside the cluster goes with the control plane's host, through one provider", () => {
+  each((cluster) => {
+    const [provider, ...others] = ofType(cluster, "pulumi:providers:kubernetes");
+    assert.ok(provider && others.length === 0);
+    const { controlPlane } = specOf({ ...configs[cluster] });
+    const root = rootOf(cluster, controlPlane.address);
+    const inside = resourcesOf(cluster).filter((r) => r.type.startsWith("kubernetes:"));
+    assert.ok(inside.length >= 9);
+    for (const r of inside) {
+      assert.equal(r.deletedWith, root.urn, r.name);
+      assert.ok(r.provider.startsWith(`${provider.urn}::`), `${r.name} uses the provider`);
+    }
+    assert.equal(provider.inputs.clusterIdentifier, cluster, "constant, whatever the certificates");
+    assert.ok(isSecret(provider.inputs.kubeconfig));
+    const apply = ofType(cluster, command).find((r) => r.name.endsWith("control-plane-shipment-apply"));
+    assert.ok(apply && reaches(cluster, provider, apply.urn), "the provider waits for the API");
+  });
+});
+
+test("connections hold exactly what it takes to log in", () => {
+  const dialling = { dialErrorLimit: 10, perDialTimeout: 15 };
+  for (const { inputs, name } of ofType("dev", command)) {
+    const { host, ...rest } = plain(inputs.connection) as Record<string, unknown>;
+    assert.match(String(host), /^10\.90\.23\.4[12]$/, name);
+    const expected = { port: 22, user: "root", hostKey, privateKey: key.privateKey, ...dialling };
+    assert.deepEqual(unmarked(rest), expected, name);
+  }
+  const credentials = { privateKey: encrypted.privateKey, privateKeyPassword: passphrase, hostKey, ...dialling };
+  const ends: Record<string, object> = {
+    "172.31.5.10": { port: 22, user: "root" },
+    "172.31.5.11": { port: 22, user: "admin" },
+    "172.31.5.12": { port: 2222, user: "root" },
+  };
+  for (const { inputs, name } of ofType("custom", command)) {
+    const { host, ...rest } = plain(inputs.connection) as Record<string, unknown>;
+    const proxy = { host: "jump.example.com", port: 2200, user: "hop", ...credentials };
+    assert.deepEqual(unmarked(rest), { ...ends[String(host)], ...credentials, proxy }, name);
+  }
+});
+
+function unmarked(value: unknown): unknown {
+  const inner = plain(value);
+  if (typeof inner !== "object" || inner === null) return inner;
+  return Object.fromEntries(Object.entries(inner).map(([k, v]) => [k, unmarked(v)]));
+}
+
+/**
+ * SSH connections of a first `up`, each command dialling once: root, binaries of each
+ * stage, control plane, runtime, node, proof.
+ * sshd's default of MaxStartups (10:30:100) counts connections that have not logged in yet.
+ */
+const connections: Record<string, Record<string, number>> = {
+  dev: { "10.90.23.41": 8, "10.90.23.42": 6 },
+  custom: { "172.31.5.10": 6, "172.31.5.11": 6, "172.31.5.12": 6 },
+};
+
+test("a host is dialled a handful of times", () => {
+  each((cluster) => {
+    const dialled: Record<string, number> = {};
+    for (const r of [...ofType(cluster, command), ...ofType(cluster, upload)]) {
+      dialled[addressOf(r)] = (dialled[addressOf(r)] ?? 0) + 1;
+    }
+    assert.deepEqual(dialled, connections[cluster]);
+  });
+});
+
+const kubeletSecrets = [
+  "0600 /etc/plainkube/kubeconfig/kubelet.yaml",
+  "0644 /etc/plainkube/pki/kubelet/ca.crt",
+  "0600 /etc/plainkube/pki/kubelet/serving.crt",
+  "0600 /etc/plainkube/pki/kubelet/serving.key",
+];
+const proxySecrets = ["0600 /etc/plainkube/kubeconfig/kube-proxy.yaml"];
+const pair = (name: string) => [`0600 /etc/plainkube/pki/${name}.crt`, `0600 /etc/plainkube/pki/${name}.key`];
+const controlPlaneSecrets = [
+  "0644 /etc/plainkube/pki/etcd/ca.crt",
+  ...["etcd/server", "etcd/peer", "apiserver-etcd-client"].flatMap(pair),
+  "0644 /etc/plainkube/pki/ca.crt",
+  "0600 /etc/plainkube/pki/ca.key",
+  ...["apiserver", "apiserver-kubelet-client"].flatMap(pair),
+  "0644 /etc/plainkube/pki/front-proxy-ca.crt",
+  ...pair("front-proxy-client"),
+  "0600 /etc/plainkube/pki/sa.pub",
+  "0600 /etc/plainkube/pki/sa.key",
+  "0600 /etc/plainkube/kubeconfig/controller-manager.yaml",
+  "0600 /etc/plainkube/kubeconfig/scheduler.yaml",
+];
+
+test("each phase ships the files that the golden tests show, and the keys that its units need", () => {
+  each((cluster) => {
+    const spec = specOf({ ...configs[cluster] });
+    for (const host of spec.hosts) {
+      const shipments = ofType(cluster, command).filter(
+        (r) => addressOf(r) === host.address && r.name.endsWith("-apply"),
+      );
+      const payloads = payloadsOf(spec, host);
+      assert.equal(shipments.length, Object.keys(payloads).length);
+      for (const { inputs, name } of shipments) {
+        assert.ok(isSecret(inputs.stdin), `${name}: the script is a secret`);
+        const script = String(plain(inputs.stdin));
+        const phase = /^begin (\S+)$/m.exec(script)?.[1] ?? "";
+        const payload = payloads[phase] ?? assert.fail(`${host.name} has no phase ${phase}`);
+        for (const { path, content, mode = "0644" } of payload.files) {
+          const shipped = `\nfile ${mode} ${path} <<'PLAINKUBE_END_OF_FILE'\n${content}PLAINKUBE_END_OF_FILE\n`;
+          assert.ok(script.includes(shipped), `${name}: ${path}`);
+        }
+        assert.equal([...script.matchAll(/<<'PLAINKUBE_END_OF_FILE'$/gm)].length, payload.files.length);
+        const secrets = [...script.matchAll(/^secret (\S+ \S+) /gm)].map(([, what]) => what);
+        const expected: Record<string, readonly string[]> = {
+          "control-plane": controlPlaneSecrets,
+          runtime: [],
+          node: host.isWorker ? [...kubeletSecrets, ...proxySecrets] : proxySecrets,
+        };
+        assert.deepEqual(secrets, expected[phase], name);
+      }
+    }
+  });
+});
+
+test("a configuration with problems registers nothing, in a preview neither", async () => {
+  for (const preview of [true, false]) {
+    const config = { ...devConfig(), hosts: [], bananas: true };
+    const resources: Registered[] = [];
+    await assert.rejects(
+      runProgram(config, { preview, resources }),
+      /2 problems in the configuration; nothing was changed\./,
+    );
+    assert.deepEqual(resources, []);
+  }
+});

@@ -1,0 +1,94 @@
+import { readFileSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after } from "node:test";
+import { parse } from "yaml";
+import { type ClusterSpec, parseCluster, type Surroundings } from "../../components/spec.ts";
+import { makeKey } from "../plugin/sshd.ts";
+
+export const projectDirectory = join(import.meta.dirname, "../..");
+
+/** A stack's configuration, keys without namespace. */
+export type RawConfig = Record<string, unknown>;
+
+/** A folder of a test file's own, gone when the file is done. */
+export const directory = await mkdtemp(join(tmpdir(), "plainkube-unit-"));
+after(() => rm(directory, { recursive: true, force: true }));
+
+/** A key pair made for this run; the public half also serves as a host's key. */
+export const key = await makeKey(join(directory, "id_ed25519"));
+/** Type and content of the public key, as a known_hosts line holds them after the names. */
+export const hostKey = key.publicKey.split(" ").slice(0, 2).join(" ");
+
+const knownHosts = join(directory, "known_hosts");
+const pinned = ["10.90.23.41", "10.90.23.42", "172.31.5.10", "172.31.5.11", "[172.31.5.12]:2222"];
+await writeFile(knownHosts, pinned.map((host) => `${host} ${hostKey}\n`).join(""));
+
+export const surroundings: Surroundings = { projectDirectory, isPreview: false, agentSocket: undefined };
+
+/** How hosts are reached in these tests. */
+export const ssh = { privateKeyFile: key.path, knownHostsFile: knownHosts };
+
+/** Stack `dev` as it stands in the repository, with a key of this run. */
+export function devConfig(): RawConfig {
+  const stack = parse(readFileSync(join(projectDirectory, "Pulumi.dev.yaml"), "utf8"));
+  const settings = Object.entries<unknown>(stack.config).map(([name, value]) => [name.split(":")[1], value]);
+  return { ...Object.fromEntries(settings), ssh };
+}
+
+/** A cluster with hardly a default: three hosts, the control plane runs no pods. */
+export const customConfig = (): RawConfig => ({
+  clusterName: "custom",
+  hosts: [
+    { name: "cp", address: "172.31.5.10", roles: ["control-plane"] },
+    {
+      name: "worker-a",
+      address: "172.31.5.11",
+      roles: ["worker"],
+      user: "admin",
+      labels: { "example.com/rack": "r1", "topology.kubernetes.io/zone": "east", empty: "" },
+    },
+    {
+      name: "worker-b",
+      address: "172.31.5.12",
+      port: 2222,
+      roles: ["worker"],
+      taints: [
+        { key: "example.com/dedicated", value: "gpu", effect: "PreferNoSchedule" },
+        { key: "maintenance", effect: "NoSchedule" },
+      ],
+    },
+  ],
+  ssh,
+  network: {
+    podCidr: "10.128.0.0/14",
+    nodeCidrMaskSize: 23,
+    serviceCidr: "172.30.0.0/20",
+    dnsDomain: "k8s.example.com",
+    mtu: 1400,
+  },
+  runtime: { maxPods: 250, evictionHard: { "memory.available": "5%", "pid.available": "1000" } },
+  overrides: {
+    etcd: { config: { "quota-backend-bytes": 8589934592, "client-transport-security": { "auto-tls": false } } },
+    kubeApiserver: {
+      flags: {
+        "audit-log-path": "-",
+        profiling: true,
+        "service-account-issuer": "https://issuer.example.com",
+        "audit-log-format": 'a b "c" \\ $HOME %n',
+      },
+    },
+    kubeControllerManager: { flags: { "kube-api-qps": 50.5 } },
+    kubeScheduler: { flags: { v: 4 }, config: { leaderElection: { leaseDuration: "30s" }, parallelism: 4 } },
+    kubelet: {
+      flags: { v: 2 },
+      config: { authentication: { webhook: { cacheTTL: "1m" } }, cpuManagerPolicy: "static" },
+    },
+    kubeProxy: { flags: { v: 2 }, config: { nodePortAddresses: ["172.31.5.0/24"], iptables: { syncPeriod: "10s" } } },
+  },
+  certificates: { extraApiSans: ["api.example.com", "192.0.2.1"] },
+});
+
+/** Completes a configuration. Throws ConfigError. */
+export const specOf = (config: RawConfig): ClusterSpec => parseCluster(config, surroundings);

@@ -1,0 +1,56 @@
+/**
+ * The exact bytes that reach a host, for two clusters. They show a change in review; that the components understand the
+ * files is proven by the end-to-end tests only.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { renderKubeconfig } from "../../components/access/kubeconfig.ts";
+import { renderCorefile } from "../../components/dns/render.ts";
+import { phaseScript } from "../../components/host/shipment.ts";
+import { yaml } from "../../components/render.ts";
+import type { ClusterSpec } from "../../components/spec.ts";
+import { customConfig, devConfig, specOf } from "./clusters.ts";
+import { assertGolden } from "./golden.ts";
+import { payloadsOf } from "./payloads.ts";
+
+function hostFiles(spec: ClusterSpec): Record<string, string> {
+  const files: Record<string, string> = {};
+  const put = (path: string, content: string) => {
+    assert.ok(!(path in files), `${path} is rendered twice`);
+    files[path] = content;
+  };
+  for (const host of spec.hosts) {
+    const payloads = Object.entries(payloadsOf(spec, host));
+    for (const { path, content } of payloads.flatMap(([, p]) => p.files)) put(`${host.name}${path}`, content);
+    // Modes, inputs and probes decide as much as contents.
+    const plan = payloads.map(([phase, p]) => [
+      phase,
+      { modes: Object.fromEntries(p.files.map((f) => [f.path, f.mode ?? "0644"])), units: p.units },
+    ]);
+    put(`${host.name}/plan.yaml`, yaml(Object.fromEntries(plan)));
+  }
+  put("Corefile", renderCorefile(spec));
+  put(
+    "kubeconfig.yaml",
+    renderKubeconfig(spec, "someone", { ca: "not a CA", cert: "not a certificate", key: "no key" }),
+  );
+  return files;
+}
+
+test("every file of stack dev", () => assertGolden("dev", hostFiles(specOf(devConfig()))));
+
+test("every file of a cluster that overrides what it can", () =>
+  assertGolden("custom", hostFiles(specOf(customConfig()))));
+
+test("the script that ships a phase", async () => {
+  const spec = specOf(devConfig());
+  const worker = spec.hosts[1];
+  assert.ok(worker);
+  const { node } = payloadsOf(spec, worker);
+  assert.ok(node);
+  const secrets = [
+    { path: "/etc/plainkube/pki/kubelet/ca.crt", content: "not a certificate\n", mode: "0644" },
+    { path: "/etc/plainkube/pki/kubelet/serving.key", content: "not a key\n" },
+  ];
+  await assertGolden("phase-script", { "node2-node.txt": phaseScript("node", node, secrets) });
+});

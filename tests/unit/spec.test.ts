@@ -1,0 +1,913 @@
+/**
+ * What a user may get wrong in a stack's configuration, and the whole text of what is said about it. Whether the stated
+ * remedy helps on a real host is for the end-to-end tests.
+ */
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { ConfigError, type Problem, parseCluster, type Surroundings } from "../../components/spec.ts";
+import { makeKey } from "../plugin/sshd.ts";
+import { directory, hostKey, key, type RawConfig, specOf, ssh, surroundings } from "./clusters.ts";
+
+type Host = Record<string, unknown>;
+interface Base extends RawConfig {
+  hosts: [Host, Host];
+}
+
+const base = (): Base => ({
+  hosts: [
+    { name: "node1", address: "10.90.23.41", roles: ["control-plane", "worker"] },
+    { name: "node2", address: "10.90.23.42", roles: ["worker"] },
+  ],
+  ssh: { ...ssh },
+});
+
+function problemsOf(config: RawConfig, around: Partial<Surroundings> = {}): readonly Problem[] {
+  try {
+    parseCluster(config, { ...surroundings, ...around });
+    return [];
+  } catch (error) {
+    assert.ok(error instanceof ConfigError, String(error));
+    for (const { what, got, expected, remedy } of error.problems) {
+      for (const text of [what, got, expected, remedy]) {
+        assert.ok(text.length > 0 && text.length < 600 && !text.includes("\n"), `readable: ${text.slice(0, 700)}`);
+        assert.ok(error.message.includes(text), "the message holds every part");
+      }
+    }
+    return error.problems;
+  }
+}
+
+const correct = "correct it; see docs/config.md";
+const set = "set it in the stack's file; see docs/config.md";
+const label = "a DNS label: lower-case letters, digits and `-`";
+const pathText = "a path, in one line";
+const sha = "a SHA-256 in 64 lower-case hex digits";
+
+/** What the schema refuses: the setting, the value as it is shown, what would be right. */
+const invalid = (what: string, got: string, expected: string): Problem => ({
+  what: `plainkube:${what} is not valid`,
+  got,
+  expected,
+  remedy: correct,
+});
+const unknown = (what: string, got: string, expected: string, remedy: string): Problem => ({
+  what: `plainkube:${what} is not a setting`,
+  got: JSON.stringify(got),
+  expected: `one of ${expected}`,
+  remedy,
+});
+const noSuggestion = "remove it, or see docs/config.md for the right name";
+const topLevel = "clusterName, hosts, ssh, versions, binaries, network, runtime, overrides, certificates, proof";
+const hostFields = "name, address, roles, port, user, hostKey, labels, taints";
+const components = "etcd, kubeApiserver, kubeControllerManager, kubeScheduler, kubelet, kubeProxy";
+const signals =
+  "memory.available, nodefs.available, nodefs.inodesFree, imagefs.available, imagefs.inodesFree, containerfs.available, containerfs.inodesFree, pid.available";
+const publicKey = "a whole public key as `ssh-keyscan` prints it after the host's name, like ssh-ed25519 AAAA…";
+const reachable = "an address at which the other hosts reach it: not loopback, link-local or multicast";
+
+const empty = join(directory, "empty");
+await writeFile(empty, "");
+const halfKey = join(directory, "half-key");
+await writeFile(halfKey, key.privateKey.slice(0, -40));
+const encrypted = await makeKey(join(directory, "encrypted"), "a passphrase");
+
+/** Name of the case → what changes in a sound configuration, and what is said about it. */
+const cases: Record<string, readonly [change: (config: Base) => void, ...problems: Problem[]]> = {
+  "unknown key": [(c) => Object.assign(c, { bananas: 1 }), unknown("bananas", "bananas", topLevel, noSuggestion)],
+  "misspelled key": [
+    (c) => Object.assign(c, { netwrok: {} }),
+    unknown("netwrok", "netwrok", topLevel, "did you mean network?"),
+  ],
+  "misspelled key of a host": [
+    (c) => Object.assign(c.hosts[1], { adress: "10.90.23.42" }),
+    unknown("hosts[1].adress", "adress", hostFields, "did you mean address?"),
+  ],
+  "key in the wrong case": [
+    (c) => Object.assign(c, { network: { podCIDR: "10.0.0.0/16" } }),
+    unknown(
+      "network.podCIDR",
+      "podCIDR",
+      "podCidr, nodeCidrMaskSize, serviceCidr, dnsDomain, mtu",
+      "did you mean podCidr?",
+    ),
+  ],
+  "unknown key of a jump host": [
+    (c) => Object.assign(c, { ssh: { ...ssh, jump: { address: "j.example.com", hostKey, proxy: 1 } } }),
+    unknown("ssh.jump.proxy", "proxy", "address, port, user, hostKey", noSuggestion),
+  ],
+  "overrides of an unknown component": [
+    (c) => Object.assign(c, { overrides: { kubeProxi: { flags: {} } } }),
+    unknown("overrides.kubeProxi", "kubeProxi", components, "did you mean kubeProxy?"),
+  ],
+  "flags of a component that takes none": [
+    (c) => Object.assign(c, { overrides: { etcd: { flags: { v: 1 } } } }),
+    unknown("overrides.etcd.flags", "flags", "config", noSuggestion),
+  ],
+  "config of a component that has no file": [
+    (c) => Object.assign(c, { overrides: { kubeApiserver: { config: {} } } }),
+    unknown("overrides.kubeApiserver.config", "config", "flags", noSuggestion),
+  ],
+  "unknown eviction signal": [
+    (c) => Object.assign(c, { runtime: { evictionHard: { "memory.availabel": "1Gi" } } }),
+    unknown("runtime.evictionHard.memory.availabel", "memory.availabel", signals, "did you mean memory.available?"),
+  ],
+  "hosts missing": [
+    (c) => Object.assign(c, { hosts: undefined }),
+    { what: "plainkube:hosts is missing", got: "nothing", expected: "a list of hosts", remedy: set },
+  ],
+  "hosts null": [(c) => Object.assign(c, { hosts: null }), invalid("hosts", "null", "a list of hosts")],
+  "hosts as text": [(c) => Object.assign(c, { hosts: "node1" }), invalid("hosts", '"node1"', "a list of hosts")],
+  "hosts as an object": [
+    (c) => Object.assign(c, { hosts: { node1: "10.90.23.41" } }),
+    invalid("hosts", '{"node1":"10.90.23.41"}', "a list of hosts"),
+  ],
+  "no hosts": [(c) => Object.assign(c, { hosts: [] }), invalid("hosts", "[]", "at least one host")],
+  "a host as text": [
+    (c) => Object.assign(c.hosts, { 1: "10.90.23.42" }),
+    invalid("hosts[1]", '"10.90.23.42"', `an object with ${hostFields}`),
+  ],
+  "name missing": [
+    (c) => delete c.hosts[1].name,
+    { what: "plainkube:hosts[1].name is missing", got: "nothing", expected: label, remedy: set },
+  ],
+  "name that YAML reads as a number": [
+    (c) => Object.assign(c.hosts[1], { name: 2 }),
+    invalid("hosts[1].name", "2", label),
+  ],
+  "name in upper case": [
+    (c) => Object.assign(c.hosts[1], { name: "Node2" }),
+    invalid("hosts[1].name", '"Node2"', label),
+  ],
+  "name for a shell": [
+    (c) => Object.assign(c.hosts[1], { name: "n$(reboot)" }),
+    invalid("hosts[1].name", '"n$(reboot)"', label),
+  ],
+  "name for a path": [(c) => Object.assign(c.hosts[1], { name: "../n" }), invalid("hosts[1].name", '"../n"', label)],
+  "name with a newline at its end": [
+    (c) => Object.assign(c.hosts[1], { name: "n\n" }),
+    invalid("hosts[1].name", '"n\\n"', label),
+  ],
+  "name in unicode": [
+    (c) => Object.assign(c.hosts[1], { name: "knöten" }),
+    invalid("hosts[1].name", '"knöten"', label),
+  ],
+  "name too long": [
+    (c) => Object.assign(c.hosts[1], { name: "n".repeat(64) }),
+    invalid("hosts[1].name", `"${"n".repeat(64)}"`, `${label} of at most 63 characters`),
+  ],
+  "name of a million letters": [
+    (c) => Object.assign(c.hosts[1], { name: "n".repeat(1e6) }),
+    invalid("hosts[1].name", `"${"n".repeat(116)}…`, `${label} of at most 63 characters`),
+  ],
+  "address with a letter": [
+    (c) => Object.assign(c.hosts[1], { address: "10.90.23.4O" }),
+    invalid("hosts[1].address", '"10.90.23.4O"', "an IPv4 address, like 10.90.23.41"),
+  ],
+  "address out of range": [
+    (c) => Object.assign(c.hosts[1], { address: "10.90.23.256" }),
+    invalid("hosts[1].address", '"10.90.23.256"', "an IPv4 address, like 10.90.23.41"),
+  ],
+  "address with leading zeros": [
+    (c) => Object.assign(c.hosts[1], { address: "10.90.023.042" }),
+    invalid("hosts[1].address", '"10.90.023.042"', "an IPv4 address, like 10.90.23.41"),
+  ],
+  "IPv6 address": [
+    (c) => Object.assign(c.hosts[1], { address: "fd00::1" }),
+    invalid("hosts[1].address", '"fd00::1"', "an IPv4 address, like 10.90.23.41"),
+  ],
+  "loopback address": [
+    (c) => Object.assign(c.hosts[1], { address: "127.0.0.1" }),
+    invalid("hosts[1].address", '"127.0.0.1"', reachable),
+  ],
+  "link-local address": [
+    (c) => Object.assign(c.hosts[1], { address: "169.254.1.1" }),
+    invalid("hosts[1].address", '"169.254.1.1"', reachable),
+  ],
+  "multicast address": [
+    (c) => Object.assign(c.hosts[1], { address: "239.1.2.3" }),
+    invalid("hosts[1].address", '"239.1.2.3"', reachable),
+  ],
+  "unknown role": [
+    (c) => Object.assign(c.hosts[1], { roles: ["worker", "master"] }),
+    invalid("hosts[1].roles[1]", '"master"', "control-plane or worker"),
+  ],
+  "role as text": [
+    (c) => Object.assign(c.hosts[1], { roles: "worker" }),
+    invalid("hosts[1].roles", '"worker"', "a list of roles"),
+  ],
+  "no roles": [
+    (c) => Object.assign(c.hosts[1], { roles: [] }),
+    invalid("hosts[1].roles", "[]", "at least one of control-plane, worker"),
+  ],
+  "port 0": [(c) => Object.assign(c.hosts[1], { port: 0 }), invalid("hosts[1].port", "0", "a port from 1 to 65535")],
+  "port too high": [
+    (c) => Object.assign(c.hosts[1], { port: 65536 }),
+    invalid("hosts[1].port", "65536", "a port from 1 to 65535"),
+  ],
+  "port as text": [
+    (c) => Object.assign(c.hosts[1], { port: "22" }),
+    invalid("hosts[1].port", '"22"', "a port from 1 to 65535"),
+  ],
+  "half a port": [
+    (c) => Object.assign(c.hosts[1], { port: 22.5 }),
+    invalid("hosts[1].port", "22.5", "a port from 1 to 65535"),
+  ],
+  "user that is an option": [
+    (c) => Object.assign(c.hosts[1], { user: "-oProxyCommand=reboot" }),
+    invalid("hosts[1].user", '"-oProxyCommand=reboot"', "a Linux user name"),
+  ],
+  "host key that is none": [
+    (c) => Object.assign(c.hosts[1], { hostKey: "SHA256:abcdef" }),
+    invalid("hosts[1].hostKey", '"SHA256:abcdef"', publicKey),
+  ],
+  "host key cut off": [
+    (c) => Object.assign(c.hosts[1], { hostKey: hostKey.slice(0, -8) }),
+    invalid("hosts[1].hostKey", `"${hostKey.slice(0, -8)}"`, publicKey),
+  ],
+  "host key of another type than it says": [
+    (c) => Object.assign(c.hosts[1], { hostKey: hostKey.replace("ssh-ed25519", "ssh-rsa") }),
+    invalid("hosts[1].hostKey", `"${hostKey.replace("ssh-ed25519", "ssh-rsa")}"`, publicKey),
+  ],
+  "private key for a host key": [
+    (c) => Object.assign(c.hosts[1], { hostKey: key.privateKey }),
+    invalid("hosts[1].hostKey", '"[secret]"', publicKey),
+  ],
+  "label key with a space": [
+    (c) => Object.assign(c.hosts[1], { labels: { "a b": "c" } }),
+    {
+      what: "plainkube:hosts[1].labels has a bad name",
+      got: '"a b"',
+      expected: "a label key, like example.com/rack",
+      remedy: "correct the name; see docs/config.md",
+    },
+  ],
+  "label key with an empty part": [
+    (c) => Object.assign(c.hosts[1], { labels: { "a..b/c": "d" } }),
+    {
+      what: "plainkube:hosts[1].labels has a bad name",
+      got: '"a..b/c"',
+      expected: "a label key, like example.com/rack",
+      remedy: "correct the name; see docs/config.md",
+    },
+  ],
+  "label value that YAML reads as a boolean": [
+    (c) => Object.assign(c.hosts[1], { labels: { gpu: true } }),
+    invalid(
+      "hosts[1].labels.gpu",
+      "true",
+      'a label value: text of letters, digits, `-`, `_` and `.`, quoted if it is like a number or "true"',
+    ),
+  ],
+  "label that would be two": [
+    (c) => Object.assign(c.hosts[1], { labels: { gpu: "a,b=c" } }),
+    invalid(
+      "hosts[1].labels.gpu",
+      '"a,b=c"',
+      'a label value: text of letters, digits, `-`, `_` and `.`, quoted if it is like a number or "true"',
+    ),
+  ],
+  "reserved label": [
+    (c) => Object.assign(c.hosts[1], { labels: { "node-role.kubernetes.io/worker": "" } }),
+    {
+      what: "plainkube:hosts[1].labels has a label that a kubelet may not set",
+      got: "node-role.kubernetes.io/worker",
+      expected:
+        "a label outside kubernetes.io and k8s.io, below node.kubernetes.io or kubelet.kubernetes.io, or one of topology.kubernetes.io/region, topology.kubernetes.io/zone",
+      remedy: "remove it, and set it with `kubectl label node node2`",
+    },
+  ],
+  "misspelled taint effect": [
+    (c) => Object.assign(c.hosts[1], { taints: [{ key: "a", effect: "NoSchedul" }] }),
+    invalid("hosts[1].taints[0].effect", '"NoSchedul"', "NoSchedule, PreferNoSchedule or NoExecute"),
+  ],
+  "taint as text": [
+    (c) => Object.assign(c.hosts[1], { taints: ["a=b:NoSchedule"] }),
+    invalid("hosts[1].taints[0]", '"a=b:NoSchedule"', "an object with key, value, effect"),
+  ],
+  "taint twice": [
+    (c) =>
+      Object.assign(c.hosts[1], {
+        taints: [
+          { key: "a", value: "1", effect: "NoSchedule" },
+          { key: "a", value: "2", effect: "NoSchedule" },
+        ],
+      }),
+    {
+      what: "plainkube:hosts[1].taints has a taint twice",
+      got: "a:NoSchedule",
+      expected: "a key and effect once (the API's rule)",
+      remedy: "remove one of them",
+    },
+  ],
+  "a taint on every worker": [
+    (c) => {
+      for (const h of c.hosts) h.taints = [{ key: "a", effect: "NoExecute" }];
+    },
+    {
+      what: "plainkube:hosts has no worker for CoreDNS and the proof",
+      got: "a taint NoSchedule or NoExecute on every worker",
+      expected: "at least one worker without such a taint",
+      remedy: "remove the taint from one worker, or make it PreferNoSchedule",
+    },
+  ],
+  "name twice": [
+    (c) => Object.assign(c.hosts[1], { name: "node1" }),
+    {
+      what: "plainkube:hosts has the name node1 twice",
+      got: "hosts[0] and hosts[1]",
+      expected: "each name once",
+      remedy: "give each host its own",
+    },
+  ],
+  "address twice": [
+    (c) => Object.assign(c.hosts[1], { address: "10.90.23.41" }),
+    {
+      what: "plainkube:hosts has the address 10.90.23.41 twice",
+      got: "hosts[0] and hosts[1]",
+      expected: "each address once",
+      remedy: "give each host its own",
+    },
+  ],
+  "name three times": [
+    (c) => {
+      for (const h of c.hosts) h.name = "n";
+      c.hosts.push({ name: "n", address: "10.90.23.43", roles: ["worker"], hostKey });
+    },
+    {
+      what: "plainkube:hosts has the name n 3 times",
+      got: "hosts[0] and hosts[1] and hosts[2]",
+      expected: "each name once",
+      remedy: "give each host its own",
+    },
+  ],
+  "no control plane": [
+    (c) => Object.assign(c.hosts[0], { roles: ["worker"] }),
+    {
+      what: "plainkube:hosts has no control plane",
+      got: "none",
+      expected: "exactly one host with the role control-plane",
+      remedy: "add control-plane to the roles of one host",
+    },
+  ],
+  "two control planes": [
+    (c) => Object.assign(c.hosts[1], { roles: ["control-plane", "worker"] }),
+    {
+      what: "plainkube:hosts has several control planes",
+      got: "node1, node2",
+      expected: "exactly one host with the role control-plane",
+      remedy: "keep the role on one host",
+    },
+  ],
+  "no worker": [
+    (c) => {
+      c.hosts.pop();
+      c.hosts[0].roles = ["control-plane"];
+    },
+    {
+      what: "plainkube:hosts has no worker",
+      got: "none",
+      expected: "at least one host with the role worker",
+      remedy: "add worker to a host's roles",
+    },
+  ],
+  "missing host key": [
+    (c) => Object.assign(c.hosts[1], { address: "10.90.23.43" }),
+    {
+      what: "plainkube:hosts[1] (node2) has no pinned host key",
+      got: `no entry for 10.90.23.43 (port 22) in ${ssh.knownHostsFile}`,
+      expected: "hostKey in the configuration, or an entry in the known_hosts file",
+      remedy: `after comparing the fingerprint: ssh-keyscan -t ed25519 -p 22 10.90.23.43 >> ${ssh.knownHostsFile}`,
+    },
+  ],
+  "host key for another port": [
+    (c) => Object.assign(c.hosts[1], { port: 2222 }),
+    {
+      what: "plainkube:hosts[1] (node2) has no pinned host key",
+      got: `no entry for 10.90.23.42 (port 2222) in ${ssh.knownHostsFile}`,
+      expected: "hostKey in the configuration, or an entry in the known_hosts file",
+      remedy: `after comparing the fingerprint: ssh-keyscan -t ed25519 -p 2222 10.90.23.42 >> ${ssh.knownHostsFile}`,
+    },
+  ],
+  "missing host key of the jump host": [
+    (c) => Object.assign(c, { ssh: { ...ssh, jump: { address: "jump.example.com" } } }),
+    {
+      what: "plainkube:ssh.jump has no pinned host key",
+      got: `no entry for jump.example.com (port 22) in ${ssh.knownHostsFile}`,
+      expected: "hostKey in the configuration, or an entry in the known_hosts file",
+      remedy: `after comparing the fingerprint: ssh-keyscan -t ed25519 -p 22 jump.example.com >> ${ssh.knownHostsFile}`,
+    },
+  ],
+  "jump host with three numbers": [
+    (c) => Object.assign(c, { ssh: { ...ssh, jump: { address: "10.90.23" } } }),
+    invalid("ssh.jump.address", '"10.90.23"', "a DNS name or IPv4 address"),
+  ],
+  "SSH key that is not there": [
+    (c) => Object.assign(c, { ssh: { ...ssh, privateKeyFile: "no/such/key" } }),
+    {
+      what: "plainkube:ssh.privateKeyFile cannot be read",
+      got: "no/such/key: ENOENT",
+      expected: "a readable file",
+      remedy: "correct the path or its permissions, or leave it out to use the SSH agent",
+    },
+  ],
+  "SSH key that is a folder": [
+    (c) => Object.assign(c, { ssh: { ...ssh, privateKeyFile: directory } }),
+    {
+      what: "plainkube:ssh.privateKeyFile cannot be read",
+      got: `${directory}: EISDIR`,
+      expected: "a readable file",
+      remedy: "correct the path or its permissions, or leave it out to use the SSH agent",
+    },
+  ],
+  ...Object.fromEntries(
+    Object.entries({ "public half": `${key.path}.pub`, "empty file": empty, "half of it": halfKey }).map(
+      ([name, file]) => [
+        `SSH key: ${name}`,
+        [
+          (c: Base) => Object.assign(c, { ssh: { ...ssh, privateKeyFile: file } }),
+          {
+            what: "plainkube:ssh.privateKeyFile holds no whole private key",
+            got: file,
+            expected: "a private key in PEM or OpenSSH format",
+            remedy: "name the file without .pub, as ssh-keygen wrote it",
+          },
+        ] as const,
+      ],
+    ),
+  ),
+  "SSH key with a passphrase that is not given": [
+    (c) => Object.assign(c, { ssh: { ...ssh, privateKeyFile: encrypted.path } }),
+    {
+      what: "plainkube:ssh.privateKeyFile needs a passphrase",
+      got: `${encrypted.path}, which is encrypted, and no ssh.privateKeyPassword`,
+      expected: "its passphrase, or a key without one",
+      remedy:
+        "pulumi config set --secret --path plainkube:ssh.privateKeyPassword, or leave the file out to use the SSH agent",
+    },
+  ],
+  "SSH key itself instead of its path": [
+    (c) => Object.assign(c, { ssh: { ...ssh, privateKeyFile: key.privateKey } }),
+    invalid("ssh.privateKeyFile", '"[secret]"', pathText),
+  ],
+  "passphrase as a number": [
+    (c) => Object.assign(c, { ssh: { ...ssh, privateKeyPassword: 1234 } }),
+    invalid("ssh.privateKeyPassword", "[secret]", "text"),
+  ],
+  "ssh as a list": [
+    (c) => Object.assign(c, { ssh: [{ privateKeyPassword: "1234" }] }),
+    invalid(
+      "ssh",
+      '[{"privateKeyPassword":"[secret]"}]',
+      "an object with privateKeyFile, privateKeyPassword, knownHostsFile, dialAttempts, dialTimeoutSeconds, jump",
+    ),
+  ],
+  "ssh as text that is no JSON": [
+    (c) => Object.assign(c, { ssh: '{"privateKeyPassword": "1234",}' }),
+    invalid(
+      "ssh",
+      '"[secret]"',
+      "an object with privateKeyFile, privateKeyPassword, knownHostsFile, dialAttempts, dialTimeoutSeconds, jump",
+    ),
+  ],
+  "known_hosts without a path": [
+    (c) => Object.assign(c, { ssh: { ...ssh, knownHostsFile: "" } }),
+    invalid("ssh.knownHostsFile", '""', "a path"),
+  ],
+  "pod CIDR without a prefix length": [
+    (c) => Object.assign(c, { network: { podCidr: "10.244.0.0" } }),
+    invalid("network.podCidr", '"10.244.0.0"', "an IPv4 CIDR, like 10.96.0.0/16"),
+  ],
+  "pod CIDR of /33": [
+    (c) => Object.assign(c, { network: { podCidr: "10.244.0.0/33" } }),
+    invalid("network.podCidr", '"10.244.0.0/33"', "an IPv4 CIDR, like 10.96.0.0/16"),
+  ],
+  "IPv6 service CIDR": [
+    (c) => Object.assign(c, { network: { serviceCidr: "fd00::/108" } }),
+    invalid("network.serviceCidr", '"fd00::/108"', "an IPv4 CIDR, like 10.96.0.0/16"),
+  ],
+  "overlapping CIDRs": [
+    (c) => Object.assign(c, { network: { podCidr: "10.96.0.0/12", serviceCidr: "10.100.0.0/16" } }),
+    {
+      what: "plainkube:network.podCidr and plainkube:network.serviceCidr overlap",
+      got: "10.96.0.0/12 and 10.100.0.0/16",
+      expected: "two ranges with no address in common",
+      remedy: "change one of them",
+    },
+  ],
+  "a host inside the pod CIDR": [
+    (c) => Object.assign(c, { network: { podCidr: "10.90.23.42/32", nodeCidrMaskSize: 28 }, runtime: { maxPods: 13 } }),
+    {
+      what: "plainkube:hosts[1].address lies in plainkube:network.podCidr",
+      got: "10.90.23.42 in 10.90.23.42/32",
+      expected: "a host's address outside the addresses of pods",
+      remedy: "choose another network.podCidr",
+    },
+    {
+      what: "plainkube:network.podCidr is too small for the hosts",
+      got: "10.90.23.42/32 in shares of /28 for 2 hosts",
+      expected: "a share for each host",
+      remedy: "widen network.podCidr or raise network.nodeCidrMaskSize",
+    },
+  ],
+  "a host inside the service CIDR": [
+    (c) => Object.assign(c, { network: { serviceCidr: "10.90.23.32/28" } }),
+    ...[1, 2].map((n) => ({
+      what: `plainkube:hosts[${n - 1}].address lies in plainkube:network.serviceCidr`,
+      got: `10.90.23.4${n} in 10.90.23.32/28`,
+      expected: "a host's address outside the addresses of Services",
+      remedy: "choose another network.serviceCidr",
+    })),
+  ],
+  "host bits set": [
+    (c) => Object.assign(c, { network: { podCidr: "10.244.1.0/16" } }),
+    {
+      what: "plainkube:network.podCidr has host bits set",
+      got: "10.244.1.0/16",
+      expected: "a network's first address",
+      remedy: "use 10.244.0.0/16",
+    },
+  ],
+  ...Object.fromEntries(
+    ["10.96.0.0/29", "11.0.0.0/8"].map((cidr) => [
+      `service CIDR ${cidr}`,
+      [
+        (c: Base) => Object.assign(c, { network: { serviceCidr: cidr } }),
+        {
+          what: "plainkube:network.serviceCidr has an unusable size",
+          got: cidr,
+          expected: "a prefix length from 12 (kube-apiserver's limit) to 28 (CoreDNS takes the tenth address)",
+          remedy: "choose another range",
+        },
+      ] as const,
+    ]),
+  ),
+  "node CIDRs larger than the pod CIDR": [
+    (c) => Object.assign(c, { network: { podCidr: "10.244.0.0/24", nodeCidrMaskSize: 23 } }),
+    {
+      what: "plainkube:network.podCidr is too small for the hosts",
+      got: "10.244.0.0/24 in shares of /23 for 2 hosts",
+      expected: "a share for each host",
+      remedy: "widen network.podCidr or raise network.nodeCidrMaskSize",
+    },
+  ],
+  "node CIDRs too many": [
+    (c) => Object.assign(c, { network: { podCidr: "100.0.0.0/8", nodeCidrMaskSize: 25 } }),
+    {
+      what: "plainkube:network.nodeCidrMaskSize is too far from the prefix of podCidr",
+      got: "/25 in 100.0.0.0/8",
+      expected: "at most 16 bits between them (kube-controller-manager's limit)",
+      remedy: "lower network.nodeCidrMaskSize or narrow network.podCidr",
+    },
+  ],
+  "node CIDRs too small for the pods": [
+    (c) => Object.assign(c, { network: { nodeCidrMaskSize: 26 } }),
+    {
+      what: "plainkube:network.nodeCidrMaskSize leaves a node too few addresses for its pods",
+      got: "61 addresses in a /26 for 110 pods (runtime.maxPods)",
+      expected: "an address for each pod",
+      remedy: "lower network.nodeCidrMaskSize, or runtime.maxPods to 61",
+    },
+  ],
+  "nodeCidrMaskSize out of range": [
+    (c) => Object.assign(c, { network: { nodeCidrMaskSize: 30 } }),
+    invalid("network.nodeCidrMaskSize", "30", "a prefix length from 16 to 28"),
+  ],
+  "DNS domain with a dot at its end": [
+    (c) => Object.assign(c, { network: { dnsDomain: "cluster.local." } }),
+    invalid("network.dnsDomain", '"cluster.local."', "a DNS domain"),
+  ],
+  "DNS domain that would end a block": [
+    (c) => Object.assign(c, { network: { dnsDomain: "a {\n}\n" } }),
+    invalid("network.dnsDomain", '"a {\\n}\\n"', "a DNS domain"),
+  ],
+  "MTU between 0 and 1280": [
+    (c) => Object.assign(c, { network: { mtu: 576 } }),
+    invalid("network.mtu", "576", "0 or an MTU from 1280 to 9216"),
+  ],
+  "negative MTU": [
+    (c) => Object.assign(c, { network: { mtu: -1 } }),
+    invalid("network.mtu", "-1", "0 or an MTU from 1280 to 9216"),
+  ],
+  "unsupported version": [
+    (c) => Object.assign(c, { versions: { kubernetes: "1.12.0" } }),
+    {
+      what: "plainkube:versions.kubernetes is not supported",
+      got: "1.12.0",
+      expected: "one of 1.36.3",
+      remedy: "set one of these, or add a set with its checksums to components/versions.ts",
+    },
+  ],
+  "version with a v": [
+    (c) => Object.assign(c, { versions: { kubernetes: "v1.36.3" } }),
+    invalid("versions.kubernetes", '"v1.36.3"', "a version like 1.36.3"),
+  ],
+  "version that YAML reads as a number": [
+    (c) => Object.assign(c, { versions: { kubernetes: 1.36 } }),
+    invalid("versions.kubernetes", "1.36", "a version like 1.36.3"),
+  ],
+  "version as text": [
+    (c) => Object.assign(c, { versions: "1.36.3" }),
+    invalid("versions", '"1.36.3"', "an object with kubernetes"),
+  ],
+  "unknown source": [
+    (c) => Object.assign(c, { binaries: { source: "internet" } }),
+    invalid("binaries.source", '"internet"', "auto, release, mirror, modules or directory"),
+  ],
+  "mirror without its URL": [
+    (c) => Object.assign(c, { binaries: { source: "mirror" } }),
+    {
+      what: "plainkube:binaries.mirror is missing",
+      got: "nothing",
+      expected: "a value, as binaries.source is mirror",
+      remedy: "set binaries.mirror",
+    },
+  ],
+  "mirror without a scheme": [
+    (c) => Object.assign(c, { binaries: { source: "mirror", mirror: "mirror.example.com" } }),
+    invalid("binaries.mirror", '"mirror.example.com"', "an http or https URL"),
+  ],
+  "mirror with a password": [
+    (c) => Object.assign(c, { binaries: { source: "mirror", mirror: "https://me:secret@mirror.example.com" } }),
+    invalid(
+      "binaries.mirror",
+      '"https://[secret]@mirror.example.com"',
+      "an http or https URL without user, password, query or fragment",
+    ),
+  ],
+  "directory without its path": [
+    (c) => Object.assign(c, { binaries: { source: "directory" } }),
+    {
+      what: "plainkube:binaries.directory is missing",
+      got: "nothing",
+      expected: "a value, as binaries.source is directory",
+      remedy: "set binaries.directory",
+    },
+  ],
+  "directory that is not there": [
+    (c) => Object.assign(c, { binaries: { source: "directory", directory: "no/such/folder" } }),
+    {
+      what: "plainkube:binaries.directory is not a folder",
+      got: "no/such/folder: not there",
+      expected: "a folder that holds the binaries, absolute or relative to the project",
+      remedy: "correct the path",
+    },
+  ],
+  "directory that is a file": [
+    (c) => Object.assign(c, { binaries: { source: "directory", directory: key.path } }),
+    {
+      what: "plainkube:binaries.directory is not a folder",
+      got: `${key.path}: a file`,
+      expected: "a folder that holds the binaries, absolute or relative to the project",
+      remedy: "correct the path",
+    },
+  ],
+  "checksum that is too short": [
+    (c) => Object.assign(c, { binaries: { checksums: { kubelet: "abcd" } } }),
+    invalid("binaries.checksums.kubelet", '"abcd"', sha),
+  ],
+  "checksum of something unknown": [
+    (c) => Object.assign(c, { binaries: { checksums: { "kubelt-amd64": "0".repeat(64) } } }),
+    {
+      what: "plainkube:binaries.checksums names something unknown",
+      got: "kubelt-amd64",
+      expected:
+        "one of kubernetes-server, etcd, containerd, runc, cni-plugins, coredns, kube-apiserver, kube-controller-manager, kube-scheduler, containerd-shim-runc-v2, ctr, bridge, host-local, loopback, portmap, pause.tar, coredns.tar, workload.tar, kubelet, kube-proxy, kubectl, with -amd64 or -arm64 behind it for one architecture",
+      remedy: "did you mean kubelet?",
+    },
+  ],
+  "unknown cgroup driver": [
+    (c) => Object.assign(c, { runtime: { cgroupDriver: "docker" } }),
+    invalid("runtime.cgroupDriver", '"docker"', "systemd or cgroupfs"),
+  ],
+  "yes for a boolean": [
+    (c) => Object.assign(c, { runtime: { allowCgroupV1: "yes" } }),
+    invalid("runtime.allowCgroupV1", '"yes"', "true or false"),
+  ],
+  "a million pods": [
+    (c) => Object.assign(c, { runtime: { maxPods: 1e6 } }),
+    invalid("runtime.maxPods", "1000000", "at most 500"),
+  ],
+  ...Object.fromEntries(
+    ["0", "101%", "-1Gi", "10 %", "1KB", "lots"].map((quantity) => [
+      `threshold ${quantity}`,
+      [
+        (c: Base) => Object.assign(c, { runtime: { evictionHard: { "nodefs.available": quantity } } }),
+        invalid(
+          "runtime.evictionHard.nodefs.available",
+          JSON.stringify(quantity),
+          "a quantity like 100Mi or a percentage like 10%",
+        ),
+      ] as const,
+    ]),
+  ),
+  ...Object.fromEntries(
+    ["--v", "v=1", "v 1", "", "a\nExecStartPre=/bin/false", "audit_log"].map((flag) => [
+      `flag named ${JSON.stringify(flag)}`,
+      [
+        (c: Base) => Object.assign(c, { overrides: { kubelet: { flags: { [flag]: 1 } } } }),
+        {
+          what: "plainkube:overrides.kubelet.flags has a bad name",
+          got: JSON.stringify(flag),
+          expected: "a flag's name without its leading dashes",
+          remedy: "correct the name; see docs/config.md",
+        },
+      ] as const,
+    ]),
+  ),
+  ...Object.fromEntries(
+    (["a\nExecStartPost=/bin/false", "a\u0000", "a\u2028b", null, ["a"], { a: 1 }] as const).map((value) => [
+      `flag set to ${JSON.stringify(value)}`,
+      [
+        (c: Base) => Object.assign(c, { overrides: { kubeApiserver: { flags: { v: value } } } }),
+        invalid(
+          "overrides.kubeApiserver.flags.v",
+          JSON.stringify(value),
+          typeof value === "string"
+            ? "text in one line"
+            : "text in one line of at most 4096 characters, a number, true or false",
+        ),
+      ] as const,
+    ]),
+  ),
+  "certificates that outlive their authority": [
+    (c) => Object.assign(c, { certificates: { caValidityHours: 1000 } }),
+    {
+      what: "plainkube:certificates.validityHours is longer than its authority's",
+      got: "8760 of 1000 hours",
+      expected: "at most certificates.caValidityHours",
+      remedy: "shorten it, or raise certificates.caValidityHours",
+    },
+  ],
+  "certificates that are always renewed": [
+    (c) => Object.assign(c, { certificates: { validityHours: 720 } }),
+    {
+      what: "plainkube:certificates.earlyRenewalHours leaves no time to use a certificate",
+      got: "720 of 720 hours",
+      expected: "less than certificates.validityHours",
+      remedy: "lower it",
+    },
+  ],
+  "certificates for ever": [
+    (c) => Object.assign(c, { certificates: { validityHours: 1e9 } }),
+    invalid("certificates.validityHours", "1000000000", "at most 87600 hours"),
+  ],
+  "certificates for a day, in words": [
+    (c) => Object.assign(c, { certificates: { validityHours: "24h" } }),
+    invalid("certificates.validityHours", '"24h"', "a whole number of hours"),
+  ],
+  "SAN that is nearly an address": [
+    (c) => Object.assign(c, { certificates: { extraApiSans: ["10.90.23.300"] } }),
+    invalid("certificates.extraApiSans[0]", '"10.90.23.300"', "a DNS name or IPv4 address"),
+  ],
+  "SAN as text": [
+    (c) => Object.assign(c, { certificates: { extraApiSans: "api.example.com" } }),
+    invalid("certificates.extraApiSans", '"api.example.com"', "a list of names and addresses"),
+  ],
+  "cluster name with a slash": [
+    (c) => Object.assign(c, { clusterName: "a/b" }),
+    invalid("clusterName", '"a/b"', label),
+  ],
+  "fewer replicas than workers": [
+    (c) => Object.assign(c, { proof: { replicas: 1 } }),
+    {
+      what: "plainkube:proof.replicas is too small to reach every worker",
+      got: "1 for 2 workers",
+      expected: "at least 2: one for each worker that takes ordinary pods",
+      remedy: "raise it, or leave it out",
+    },
+  ],
+  "no replicas": [(c) => Object.assign(c, { proof: { replicas: 0 } }), invalid("proof.replicas", "0", "at least 1")],
+};
+
+for (const [name, [change, ...expected]] of Object.entries(cases)) {
+  test(`refused: ${name}`, () => {
+    const config = base();
+    change(config);
+    assert.deepEqual(problemsOf(config), expected);
+  });
+}
+
+test("the configuration that all cases start from is sound", () => {
+  const spec = specOf(base());
+  assert.equal(spec.apiEndpoint, "https://10.90.23.41:6443");
+  assert.equal(spec.apiServiceAddress, "10.96.0.1");
+  assert.equal(spec.dnsAddress, "10.96.0.10");
+  assert.equal(spec.controlPlane.name, "node1");
+  assert.deepEqual(
+    spec.workers.map((h) => [h.name, h.isControlPlane, h.hostKey]),
+    [
+      ["node1", true, hostKey],
+      ["node2", false, hostKey],
+    ],
+  );
+  assert.equal(spec.ssh.privateKey, key.privateKey);
+  assert.equal(spec.proof.replicas, 4);
+});
+
+test("without a key and without an agent, only a preview goes on", () => {
+  const config = { ...base(), ssh: { knownHostsFile: ssh.knownHostsFile } };
+  const around = { agentSocket: "" };
+  assert.deepEqual(problemsOf(config, around), [
+    {
+      what: "plainkube:ssh has no way to log in",
+      got: "neither ssh.privateKeyFile nor $SSH_AUTH_SOCK",
+      expected: "one of them",
+      remedy: "set ssh.privateKeyFile, or start an SSH agent and add a key with ssh-add",
+    },
+  ]);
+  assert.deepEqual(problemsOf(config, { ...around, isPreview: true }), []);
+  assert.deepEqual(problemsOf(config, { agentSocket: "/tmp/agent" }), []);
+});
+
+test("an encrypted key is taken with its passphrase", () => {
+  const config = { ...base(), ssh: { ...ssh, privateKeyFile: encrypted.path, privateKeyPassword: "a passphrase" } };
+  assert.equal(specOf(config).ssh.privateKey, encrypted.privateKey);
+});
+
+test("what looks odd and is right is taken", () => {
+  const config = base();
+  const { hosts } = config;
+  Object.assign(hosts[0], { labels: { "topology.kubernetes.io/zone": "a", "x.kubelet.kubernetes.io/y": "", n: "1" } });
+  Object.assign(hosts[1], {
+    hostKey: `${hostKey} a comment`,
+    taints: [
+      { key: "a", effect: "PreferNoSchedule" },
+      { key: "a", effect: "NoExecute" },
+    ],
+    user: "_admin-1",
+  });
+  Object.assign(config, {
+    clusterName: "123",
+    network: { podCidr: "10.244.0.0/23", serviceCidr: "10.96.0.0/28", dnsDomain: "local" },
+    binaries: { checksums: { coredns: "0".repeat(64), "kubelet-arm64": "0".repeat(64), "pause.tar": "0".repeat(64) } },
+    overrides: { kubelet: { flags: { v: 0, "feature-gates": "A=true,B=false", x: "" } } },
+    runtime: { evictionHard: { "memory.available": "0.5Gi", "nodefs.available": "0%", "pid.available": "7.5%" } },
+  });
+  const spec = specOf(config);
+  assert.equal(spec.hosts[1]?.hostKey, hostKey, "the comment is no part of the key");
+});
+
+test("the proof has a replica for every worker that takes it", () => {
+  const config = base();
+  const more = Array.from({ length: 5 }, (_, i) => ({
+    name: `more-${i}`,
+    address: `10.90.23.${50 + i}`,
+    roles: ["worker"],
+    hostKey,
+  }));
+  assert.equal(specOf({ ...config, hosts: [...config.hosts, ...more] }).proof.replicas, 7);
+});
+
+test("every problem of a configuration is reported at once", () => {
+  const problems = problemsOf(
+    {
+      hots: [],
+      clusterName: "Dev!",
+      hosts: [
+        { name: "a", address: "10.244.0.1", roles: ["worker"], port: 0 },
+        { name: "a", address: "10.244.0.1", roles: ["worker"], lables: {} },
+        { name: "b", address: "300.1.1.1", roles: ["worker"] },
+        { name: "c", roles: ["worker"], labels: { "kubernetes.io/x": "y" } },
+        7,
+      ],
+      ssh: { privateKeyFile: "no/such/key", knownHostsFile: ssh.knownHostsFile },
+      versions: { kubernetes: "1.12.0" },
+      network: { serviceCidr: "10.244.0.0/17", mtu: 3 },
+      binaries: { source: "mirror" },
+      certificates: { validityHours: 100, caValidityHours: 50 },
+      overrides: { kubelet: { flags: { "--v": 1 } } },
+    },
+    { agentSocket: undefined },
+  );
+  assert.deepEqual(
+    problems.map((p) => p.what.replaceAll("plainkube:", "")),
+    [
+      "clusterName is not valid",
+      "hosts[0].port is not valid",
+      "hosts[1].lables is not a setting",
+      "hosts[2].address is not valid",
+      "hosts[3].address is missing",
+      "hosts[4] is not valid",
+      "network.mtu is not valid",
+      "overrides.kubelet.flags has a bad name",
+      "hots is not a setting",
+      // What can be said of the rest. Roles and the number of hosts are not judged while a host cannot be read.
+      "hosts has the name a twice",
+      "hosts has the address 10.244.0.1 twice",
+      "hosts[0].address lies in network.podCidr",
+      "hosts[0].address lies in network.serviceCidr",
+      "hosts[1].address lies in network.podCidr",
+      "hosts[1].address lies in network.serviceCidr",
+      "hosts[3].labels has a label that a kubelet may not set",
+      "network.podCidr and network.serviceCidr overlap",
+      "versions.kubernetes is not supported",
+      "binaries.mirror is missing",
+      "certificates.validityHours is longer than its authority's",
+      "certificates.earlyRenewalHours leaves no time to use a certificate",
+      "ssh.privateKeyFile cannot be read",
+      "hosts[1] (a) has no pinned host key",
+    ],
+  );
+});
