@@ -97,11 +97,16 @@ if command -v nft >/dev/null; then
   nft list tables 2>/dev/null | awk '$3 ~ /^kube-proxy/ { print $2, $3 }' | while read -r family table; do nft delete table "$family" "$table"; done
 fi
 
-# Cgroups that a kubelet leaves.
+# Cgroups that a kubelet leaves, and those that systemd does not see empty where units were left processes to (cgroup v1).
 for unit in $(systemctl list-units --all --plain --no-legend 'kubepods*.slice' 2>/dev/null | awk '{ print $1 }' | sort -r); do
   systemctl stop "$unit" 2>/dev/null
 done
-find /sys/fs/cgroup -depth -type d -path '*/kubepods*' -exec rmdir {} + 2>/dev/null
+cgroups=(-type d '(' -path '*/kubepods*' -o -path '*/system.slice/plainkube-containerd.service*' -o -path '*/system.slice/kubelet.service*' ')')
+for _ in $(seq 50); do
+  find /sys/fs/cgroup -depth "${cgroups[@]}" -exec rmdir {} + 2>/dev/null
+  [ -n "$(find /sys/fs/cgroup "${cgroups[@]}" 2>/dev/null)" ] || break
+  sleep 0.1
+done
 
 for path in "${files[@]}"; do try rm -f "$path" "$path.plainkube-new"; done
 if [ ${#ours[@]} -gt 0 ]; then

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -13,7 +14,8 @@ import { LabStack, prepare, projectDirectory, stackConfig } from "../../lab/stac
  * follow each other; each takes the cluster as the one before left it.
  */
 
-const name = "e2e";
+// A clone's own, so that tests of several clones run side by side.
+const name = `e2e-${createHash("sha256").update(projectDirectory).digest("hex").slice(0, 4)}`;
 const directory = join(projectDirectory, ".lab", name);
 const log = (line: string) => console.error(`# ${line}`);
 const hostNames = ["node1", "node2"];
@@ -329,6 +331,10 @@ describe("a reboot of both hosts", () => {
       }
       assert.deepEqual([...answered].sort(), hostNames, `pods that answered ${host} within a minute`);
     }
+    // Without --shutdown-send-retry-after it holds its listener's connections for a minute and gives up then.
+    const ended = await onHost("node1", "journalctl --no-pager -u kube-apiserver -b -1");
+    assert.match(ended, /Stopped listening/);
+    assert.doesNotMatch(ended, /Failed to shutdown server/);
   });
 });
 
