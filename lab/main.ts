@@ -5,6 +5,7 @@ import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { clusterSchema } from "../components/schema.ts";
 import { createInstance, destroyInstance, type LabInstance, runOnHost } from "./instance.ts";
+import { prepareMachine } from "./machine.ts";
 import { LabStack, prepare, projectDirectory, stackConfig } from "./stack.ts";
 
 const name = "dev";
@@ -25,8 +26,13 @@ async function hosts(config: Readonly<Record<string, unknown>>): Promise<LabInst
 async function open(): Promise<{ instance: LabInstance; stack: LabStack; kubectl: string }> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const config = await stackConfig(name);
-  const { kubectl } = await prepare(config, log);
-  const instance = await hosts(config);
+  await prepareMachine(log);
+  // The hosts' base image is made while programs are built. Neither is left half-way when the other fails.
+  const [prepared, made] = await Promise.allSettled([prepare(config, log), hosts(config)]);
+  if (prepared.status === "rejected") throw prepared.reason;
+  if (made.status === "rejected") throw made.reason;
+  const { kubectl } = prepared.value;
+  const instance = made.value;
   const stack = await LabStack.open({ instance, name, config, log });
   return { instance, stack, kubectl };
 }
