@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import * as fs from "node:fs/promises";
 import { join } from "node:path";
@@ -177,20 +178,35 @@ test("a file in the folder that is missing, differs from the set checksum, or is
   );
 });
 
-test("auto decides once and remembers; other settings decide anew", async () => {
+test("auto under PLAINKUBE_OFFLINE decides for that run alone", async () => {
   const { lines, log } = memory();
-  const first = await resolveSource({ source: "auto" }, log);
-  assert.equal(first.source, "modules");
+  assert.equal((await resolveSource({ source: "auto" }, log)).source, "modules");
   assert.match(
     lines[0] ?? "",
     /binaries come from modules \(not release: PLAINKUBE_OFFLINE=1 is set; not mirror: .* not set\)/,
   );
-  assert.equal((await resolveSource({ source: "auto" }, log)).source, "modules");
-  assert.equal(lines.length, 1, "the second time it neither asks nor says so again");
-  const record = join(process.env.PLAINKUBE_CACHE ?? "", "auto-source.json");
-  const remembered = JSON.parse(await fs.readFile(record, "utf8"));
-  await fs.writeFile(record, JSON.stringify({ ...remembered, source: "directory" }));
+  await assert.rejects(fs.readFile(autoRecord(), "utf8"), /ENOENT/);
+});
+
+test("auto decides once and remembers; other settings decide anew", async () => {
+  // Where there is no network at all, so that asking the official sites leaves this machine in no case.
+  const decide = `
+    const { resolveSource } = await import(${JSON.stringify(new URL("../../components/binaries/obtain.ts", import.meta.url).href)});
+    console.log((await resolveSource({ source: "auto" }, console.error)).source);`;
+  const { PLAINKUBE_OFFLINE: _, ...env } = process.env;
+  const args = ["--net", "--", process.execPath, "--input-type=module", "--eval", decide];
+  const first = spawnSync("unshare", args, { env, encoding: "utf8" });
+  assert.deepEqual([first.status, first.stdout], [0, "modules\n"], first.stderr);
+  assert.match(first.stderr, /not release: /);
+  const second = spawnSync("unshare", args, { env, encoding: "utf8" });
+  assert.deepEqual([second.stdout, second.stderr], ["modules\n", ""], "it neither asks nor says so again");
+
+  const remembered = JSON.parse(await fs.readFile(autoRecord(), "utf8"));
+  await fs.writeFile(autoRecord(), JSON.stringify({ ...remembered, source: "directory" }));
+  const { log } = memory();
   assert.equal((await resolveSource({ source: "auto" }, log)).source, "directory");
   assert.equal((await resolveSource({ source: "auto", mirror: "http://127.0.0.1:1" }, log)).source, "modules");
   assert.equal((await resolveSource({ source: "release" }, log)).source, "release");
 });
+
+const autoRecord = (): string => join(process.env.PLAINKUBE_CACHE ?? "", "auto-source.json");
