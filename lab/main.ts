@@ -3,10 +3,11 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
+import { shellWord } from "../components/host/shipment.ts";
 import { clusterSchema } from "../components/schema.ts";
 import { createInstance, destroyInstance, type LabInstance, runOnHost } from "./instance.ts";
 import { prepareMachine } from "./machine.ts";
-import { LabStack, prepare, projectDirectory, stackConfig } from "./stack.ts";
+import { configured, LabStack, prepare, projectDirectory, stackConfig } from "./stack.ts";
 
 const name = "dev";
 const directory = join(projectDirectory, ".lab", name);
@@ -95,12 +96,10 @@ async function up(): Promise<number> {
   return 0;
 }
 
-const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
-
 function environmentFile(stack: LabStack, kubeconfig: string, bin: string): string {
   const variables = { ...stack.environment, KUBECONFIG: kubeconfig };
   const lines = Object.entries(variables).map(([key, value]) =>
-    key === "PATH" ? "" : `export ${key}=${quote(value)}`,
+    key === "PATH" ? "" : `export ${key}=${shellWord(value)}`,
   );
   // What stands before the PATH of this run is ours; the rest is whatever it is by then.
   const { PATH: whole = "" } = stack.environment;
@@ -111,8 +110,8 @@ function environmentFile(stack: LabStack, kubeconfig: string, bin: string): stri
   return [
     "# Made by `npm run lab`: kubectl and pulumi for the lab's stack. Source it from bash or zsh.",
     ...lines.filter(Boolean),
-    `export PATH=${quote([bin, ...ours].join(":"))}:"$PATH"`,
-    `pulumi() { case $1 in up|preview|destroy|refresh|config) command pulumi "$@" --config-file ${quote(stack.file)} ;; *) command pulumi "$@" ;; esac; }`,
+    `export PATH=${shellWord([bin, ...ours].join(":"))}:"$PATH"`,
+    `pulumi() { case $1 in ${configured.join("|")}) command pulumi "$@" --config-file ${shellWord(stack.file)} ;; *) command pulumi "$@" ;; esac; }`,
     "",
   ].join("\n");
 }

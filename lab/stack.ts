@@ -15,6 +15,9 @@ import { type CommandResult, run } from "./shell.ts";
 
 export const projectDirectory = resolve(import.meta.dirname, "..");
 
+/** Pulumi's commands that read the stack's file. */
+export const configured: readonly string[] = ["up", "preview", "destroy", "refresh", "config"];
+
 /** A stack's file: its config and, once Pulumi wrote it, the salt of its secrets. */
 export interface StackFile {
   config: Record<string, unknown>;
@@ -94,16 +97,15 @@ export class LabStack {
 
   /** The command line of a Pulumi command on this stack. */
   command(args: readonly string[]): string[] {
-    const takesConfig = ["up", "preview", "destroy", "refresh", "config"].includes(args[0] ?? "");
+    const takesConfig = configured.includes(args[0] ?? "");
     return [...this.#prefix, "pulumi", ...args, ...(takesConfig ? ["--config-file", this.file] : [])];
   }
 
   /** Runs a Pulumi command on this stack to its end. */
-  pulumi(args: readonly string[], onLine?: (line: string) => void): Promise<CommandResult> {
+  pulumi(args: readonly string[]): Promise<CommandResult> {
     return run(this.command([...args, "--non-interactive"]), {
       cwd: projectDirectory,
       env: { ...process.env, ...this.environment },
-      ...(onLine && { onLine }),
     });
   }
 

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import * as fs from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { hashFile, insert, type Log, readRecord, type StoredFile, withScratch, writeRecord } from "./cache.ts";
-import { buildRecipe, recipe, recipeKey } from "./modules.ts";
+import { hashFile, insert, readRecord, type StoredFile, withScratch, writeRecord } from "./cache.ts";
+import { recipe, recipeKey } from "./modules.ts";
 import type { Arch } from "./releases.ts";
 import { type TarEntry, writeTar } from "./tar.ts";
 
@@ -223,13 +223,4 @@ export function imageAround(name: ImageName, version: string, arch: Arch, progra
     entrypoint: [path],
     ...(user ? { user } : {}),
   });
-}
-
-/** The image, its program built from modules. */
-export async function buildImage(name: ImageName, arch: Arch, log: Log): Promise<Image> {
-  const what = recipe(name);
-  const program = (await buildRecipe(what, { arch, log }))[own[name].program];
-  if (program === undefined)
-    throw new Error(`${name}: the recipe gave no ${own[name].program}; correct the table in modules.ts`);
-  return imageAround(name, what.version, arch, program);
 }

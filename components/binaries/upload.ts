@@ -142,7 +142,8 @@ async function* contents(files: readonly { path: string; sha256: string }[]) {
 if (import.meta.main) {
   const env = (name: string): string => {
     const value = process.env[name];
-    if (value === undefined) throw new Error(`${name} is not set: upload.ts is run by the resource ‹host›-…-upload`);
+    if (value === undefined)
+      throw new Error(`${name} is not set: upload.ts is run by the resources of components/binaries/binaries.ts`);
     return value;
   };
   const pins = env("PLAINKUBE_PINS")

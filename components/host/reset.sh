@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Gives this host back: stops and removes all that plainkube put here, and nothing else. Runs as root, and again after
 # it was cut off: the mark that the host is ours goes last.
-# The line before this script sets: owner (cluster/node).
+# The lines before this script set: owner, the mark that preflight left (cluster and node).
 set -uo pipefail
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 

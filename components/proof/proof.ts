@@ -6,7 +6,7 @@ import type { Access } from "../access/access.ts";
 import { rootShell, wholeScript } from "../host/shipment.ts";
 import { imageRefs } from "../images.ts";
 import type { Node } from "../node/node.ts";
-import type { ClusterSpec } from "../spec.ts";
+import { type ClusterSpec, takesAnyPod } from "../spec.ts";
 
 const probe = readFileSync(new URL("./probe.sh", import.meta.url), "utf8");
 const namespace = "plainkube-proof";
@@ -34,7 +34,7 @@ export class Proof extends pulumi.ComponentResource {
   constructor(name: string, args: ProofArgs, opts?: pulumi.ComponentResourceOptions) {
     super("plainkube:proof:Proof", name, {}, opts);
     const { spec, access, nodes } = args;
-    const asked = spec.workers.filter((h) => h.taints.every((t) => t.effect === "PreferNoSchedule")).map((h) => h.name);
+    const asked = spec.hosts.filter(takesAnyPod).map((h) => h.name);
     const space = new kubernetes.core.v1.Namespace(
       `${name}-namespace`,
       { metadata: { name: namespace } },

@@ -52,6 +52,12 @@ async function kubectl(...args: string[]): Promise<string> {
   return must([...insideLan(instance), kubectlPath, "--kubeconfig", file, "--cache-dir", `${file}.cache`, ...args]);
 }
 
+/** A field of each pod of the proof. */
+async function proofPods(field: string): Promise<string[]> {
+  const path = `jsonpath={range .items[*]}{${field}}{"\\n"}{end}`;
+  return (await kubectl("get", "pods", "-n", "plainkube-proof", "-o", path)).trim().split("\n");
+}
+
 /** Unit → the id of its current run, on both hosts. */
 async function invocations(): Promise<Map<string, string>> {
   const found = new Map<string, string>();
@@ -144,15 +150,8 @@ describe("the first up", () => {
   });
 
   test("spreads the four replicas over both hosts, all ready", async () => {
-    const pods = await kubectl(
-      "get",
-      "pods",
-      "-n",
-      "plainkube-proof",
-      "-o",
-      'jsonpath={range .items[*]}{.spec.nodeName}{"\\n"}{end}',
-    );
-    assert.deepEqual(pods.trim().split("\n").sort(), ["node1", "node1", "node2", "node2"]);
+    const pods = await proofPods(".spec.nodeName");
+    assert.deepEqual(pods.sort(), ["node1", "node1", "node2", "node2"]);
     await kubectl("wait", "-n", "plainkube-proof", "--for=condition=Available", "deployment/proof", "--timeout=60s");
   });
 
@@ -172,15 +171,8 @@ describe("the first up", () => {
   });
 
   test("lets kubectl read logs through both kubelets", async () => {
-    const pods = await kubectl(
-      "get",
-      "pods",
-      "-n",
-      "plainkube-proof",
-      "-o",
-      'jsonpath={range .items[*]}{.metadata.name}{"\\n"}{end}',
-    );
-    for (const pod of pods.trim().split("\n")) {
+    const pods = await proofPods(".metadata.name");
+    for (const pod of pods) {
       assert.notEqual(await kubectl("logs", "-n", "plainkube-proof", pod), "", `logs of ${pod}`);
     }
   });
