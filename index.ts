@@ -15,7 +15,7 @@ const spec = await loadSpec();
 
 // Hosts that are ready to take their roles; destroying them gives them back.
 const { hex: cluster } = new RandomId("cluster", { byteLength: 4 });
-const hosts = spec.hosts.map((host) => new Host(host.name, { spec, host, cluster, ...planOf(host) }));
+const hosts = spec.hosts.map((host) => new Host(host.name, { spec, host, cluster, ...planOf(spec, host) }));
 
 // Every key and certificate.
 const pki = new Pki("pki", { spec });
@@ -23,7 +23,7 @@ const pki = new Pki("pki", { spec });
 // Verified binaries on every host.
 const ready = hosts.map((host) => ({
   host,
-  binaries: new Binaries(`${host.spec.name}-binaries`, { spec, host, stages: planOf(host.spec).stages }),
+  binaries: new Binaries(`${host.spec.name}-binaries`, { spec, host, stages: planOf(spec, host.spec).stages }),
 }));
 
 // etcd, API server, controller manager, scheduler.

@@ -1,7 +1,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import { resolveSource } from "./binaries/obtain.ts";
 import { pinsFor } from "./binaries/pins.ts";
-import { stages } from "./binaries/stages.ts";
+import { stagesOf } from "./binaries/stages.ts";
 import { clusterSchema } from "./schema.ts";
 import { type ClusterSpec, ConfigError, parseCluster } from "./spec.ts";
 
@@ -15,7 +15,7 @@ export async function loadSpec(): Promise<ClusterSpec> {
   const spec = checked(raw);
   const binaries = await resolveSource(spec.binaries, (line) => void pulumi.log.info(line));
   try {
-    pinsFor(Object.values(stages).flat(), spec.versions, "amd64", binaries);
+    pinsFor(Object.values(stagesOf(spec)).flat(), spec.versions, "amd64", binaries);
   } catch (error) {
     throw new pulumi.RunError(`the binaries cannot be pinned; nothing was changed.\n${(error as Error).message}`);
   }

@@ -4,7 +4,7 @@ import { homedir } from "node:os";
 import { resolve } from "node:path";
 import type { z } from "zod";
 import type { BinarySettings } from "./binaries/pins.ts";
-import { stages } from "./binaries/stages.ts";
+import { stagesOf } from "./binaries/stages.ts";
 import { contains, networkOf, nthAddress, overlaps, prefixLength } from "./cidr.ts";
 import { type ClusterConfig, clusterSchema, type HostConfig, hostKeySchema, roles } from "./schema.ts";
 import { supportedVersions, unsupportedVersion, type VersionSet, versionKey } from "./versions.ts";
@@ -23,8 +23,11 @@ export interface HostSpec extends Omit<HostConfig, "hostKey"> {
   readonly isWorker: boolean;
 }
 
+/** What a configuration chooses for the cluster as a whole, with every default filled in. */
+export type Choices = Omit<ClusterConfig, "hosts" | "versions" | "ssh" | "binaries" | "proof">;
+
 /** The whole cluster as plain, validated data: what every concern renders from. */
-export interface ClusterSpec extends Omit<ClusterConfig, "hosts" | "versions" | "ssh" | "binaries" | "proof"> {
+export interface ClusterSpec extends Choices {
   readonly binaries: BinarySettings;
   readonly hosts: readonly HostSpec[];
   readonly controlPlane: HostSpec;
@@ -212,7 +215,16 @@ function distance(a: string, b: string): number {
 }
 
 /** Tells whether nothing at or below (or above) a setting was refused, so that it can be judged further. */
-type Soundness = (...settings: string[]) => boolean;
+export type Soundness = (...settings: string[]) => boolean;
+
+/** Notes a problem; `got` is shown shortened and without what may be secret. */
+export type Report = (what: string, got: unknown, expected: string, remedy: string) => void;
+
+/** Looks for contradictions between the settings of one concern. */
+export type Check = (config: ClusterConfig, add: Report, isSound: Soundness) => void;
+
+/** The checks of the concerns that have their own. */
+const checks: readonly Check[] = [];
 
 /** The configuration without what the schema refused, with stand-ins for what hosts must have. */
 function salvage(
@@ -260,8 +272,10 @@ function withoutHoles(value: unknown, hole: symbol): unknown {
 /** What the schema cannot see: contradictions between settings, and files that are named but cannot be used. */
 function contradictions(config: ClusterConfig, around: Surroundings, isSound: Soundness) {
   const problems: Problem[] = [];
-  const add = (what: string, got: unknown, expected: string, remedy: string) =>
+  const add: Report = (what, got, expected, remedy) => {
     problems.push({ what, got: typeof got === "string" ? got : show(got), expected, remedy });
+  };
+  for (const check of checks) check(config, add, isSound);
 
   const { hosts, network, certificates, runtime } = config;
   for (const key of ["name", "address"] as const) {
@@ -425,6 +439,7 @@ function contradictions(config: ClusterConfig, around: Surroundings, isSound: So
       );
     }
   }
+  const pinnable = [...new Set([...Object.keys(versionKey), ...Object.values(stagesOf(config)).flat()])];
   for (const key of Object.keys(binaries.checksums)) {
     const plain = key.replace(/-(amd64|arm64)$/, "");
     if (!pinnable.includes(plain)) {
@@ -487,9 +502,6 @@ function contradictions(config: ClusterConfig, around: Surroundings, isSound: So
   return { problems, privateKey, hostKeys, jump };
 }
 
-/** Names that `binaries.checksums` may pin: components, and what hosts get. */
-const pinnable: readonly string[] = [...new Set([...Object.keys(versionKey), ...Object.values(stages).flat()])];
-
 /** Labels of kubernetes.io that a kubelet may set on itself and that do not follow from the host. */
 const kubeletLabels = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
 
@@ -497,11 +509,7 @@ const kubeletLabels = ["topology.kubernetes.io/region", "topology.kubernetes.io/
 export const expandPath = (path: string, base: string): string =>
   path.startsWith("~/") ? resolve(homedir(), path.slice(2)) : resolve(base, path);
 
-function readPrivateKey(
-  config: ClusterConfig,
-  around: Surroundings,
-  add: (what: string, got: unknown, expected: string, remedy: string) => void,
-): string | undefined {
+function readPrivateKey(config: ClusterConfig, around: Surroundings, add: Report): string | undefined {
   const file = config.ssh.privateKeyFile;
   if (file === undefined) {
     if (!around.agentSocket && !around.isPreview) {

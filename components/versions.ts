@@ -80,6 +80,13 @@ const members: Readonly<Record<Component, Readonly<Record<string, string>>>> = {
 
 const components = Object.keys(members) as Component[];
 
+/** Whether a version is of this minor release (`1.31`) or a newer one. */
+export function atLeast(version: string, minor: string): boolean {
+  const [major = 0, wanted = 0] = minor.split(".").map(Number);
+  const [gotMajor = 0, got = 0] = version.split(".").map(Number);
+  return gotMajor > major || (gotMajor === major && got >= wanted);
+}
+
 /** The component that a binary belongs to. Throws on an unknown name. */
 export function componentOf(binary: string): Component {
   const found = components.find((component) => binary in members[component]);

@@ -5,7 +5,7 @@ import { join, resolve } from "node:path";
 import { parse, stringify } from "yaml";
 import { obtain, resolveSource } from "../components/binaries/obtain.ts";
 import { pinsFor } from "../components/binaries/pins.ts";
-import { stages } from "../components/binaries/stages.ts";
+import { stagesOf } from "../components/binaries/stages.ts";
 import { clusterSchema } from "../components/schema.ts";
 import { supportedVersions } from "../components/versions.ts";
 import { withBuildCaches } from "../toolchain/modules.ts";
@@ -130,12 +130,14 @@ export async function prepare(
 ): Promise<{ readonly kubectl: string }> {
   return withBuildCaches(async () => {
     await ensurePulumi(log);
-    const settings = await resolveSource(clusterSchema.shape.binaries.parse(config["plainkube:binaries"] ?? {}), log);
-    const { kubernetes } = clusterSchema.shape.versions.parse(config["plainkube:versions"] ?? {});
-    const versions = supportedVersions[kubernetes];
-    // An unsupported version is reported by the program, with everything else that is wrong.
+    const raw = Object.entries(config).map(([key, value]) => [key.replace(/^plainkube:/, ""), value]);
+    const choices = clusterSchema.safeParse(Object.fromEntries(raw)).data;
+    const versions = choices && supportedVersions[choices.versions.kubernetes];
+    // A wrong configuration is reported by the program, with everything that is wrong.
     if (!versions) return { kubectl: "kubectl" };
-    const pins = pinsFor([...new Set(Object.values(stages).flat())], versions, "amd64", settings);
+    const settings = await resolveSource(choices.binaries, log);
+    const names = [...new Set([...Object.values(stagesOf(choices)).flat(), "kubectl"])];
+    const pins = pinsFor(names, versions, "amd64", settings);
     const files = await obtain(pins, settings, log);
     return { kubectl: files.get("kubectl")?.path ?? "kubectl" };
   });

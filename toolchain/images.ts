@@ -186,9 +186,6 @@ function relative(path: string): string {
   return path.replace(/^\/+|\/+$/g, "");
 }
 
-/** The images that the project itself needs. */
-export type ImageName = "pause" | "coredns" | "workload";
-
 /** How each image is put together from the one program that it holds. */
 const own = {
   pause: { program: "pause", path: "/pause", user: "65535:65535" },
@@ -196,6 +193,11 @@ const own = {
   coredns: { program: "coredns", path: "/coredns", user: undefined },
   workload: { program: "workload", path: "/workload", user: "65532:65532" },
 } as const;
+
+/** The images that the project itself needs. */
+export type ImageName = keyof typeof own;
+
+export const imageNames = Object.keys(own) as readonly ImageName[];
 
 /** `plainkube.local/<name>:<version>`: a name that no registry serves, so that nothing is ever pulled in its place. */
 export function imageRef(name: ImageName, version: string): string {
@@ -209,7 +211,7 @@ export function imageDigest(name: ImageName, version: string, arch: Arch, progra
 }
 
 /** Digest of a program of our own, which no release holds. */
-export function ownProgramDigest(name: "pause" | "workload", version: string, arch: Arch): string {
+export function ownProgramDigest(name: Exclude<ImageName, "coredns">, version: string, arch: Arch): string {
   return `modules:sha256:${recipeKey(recipe(name, version), arch)}`;
 }
 

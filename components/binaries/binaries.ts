@@ -3,7 +3,7 @@ import * as pulumi from "@pulumi/pulumi";
 import type { Host } from "../host/host.ts";
 import type { ClusterSpec } from "../spec.ts";
 import { type Pin, pinsFor } from "./pins.ts";
-import { type Stage, stages } from "./stages.ts";
+import { type Stage, stagesOf } from "./stages.ts";
 import type { UploadOrder } from "./upload.ts";
 
 export interface BinariesArgs {
@@ -29,6 +29,7 @@ export class Binaries extends pulumi.ComponentResource {
 
   constructor(name: string, args: BinariesArgs, opts?: pulumi.ComponentResourceOptions) {
     const { spec, host } = args;
+    const stages = stagesOf(spec);
     const pins = args.stages.map(
       (stage) => [stage, pinsFor(stages[stage], spec.versions, "amd64", spec.binaries)] as const,
     );

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { type ImageName, imageDigest, ownProgramDigest } from "../../toolchain/images.ts";
+import { type ImageName, imageDigest, imageNames, ownProgramDigest } from "../../toolchain/images.ts";
 import { recipe, recipeKey } from "../../toolchain/modules.ts";
 import { releaseChecksums } from "../../toolchain/releases.ts";
 import { type Arch, type Component, componentOf, releaseOf, type VersionSet, versionKey } from "../versions.ts";
@@ -51,8 +51,7 @@ export const recipeOf = (component: Component, version: string) => recipe(recipe
 
 /** `pause.tar` → `pause`; undefined for a name that is no image of ours. */
 export function imageOf(name: string): ImageName | undefined {
-  const image = name.endsWith(".tar") ? name.slice(0, -4) : "";
-  return image === "pause" || image === "coredns" || image === "workload" ? image : undefined;
+  return imageNames.find((image) => name === `${image}.tar`);
 }
 
 /**

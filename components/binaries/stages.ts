@@ -1,7 +1,11 @@
 import { paths } from "../paths.ts";
+import type { Choices } from "../spec.ts";
 
-/** Binaries and images by what needs them, in the order in which they are sent. */
-export const stages = {
+/** What is sent together, in the order in which it is sent. */
+export type Stage = "control-plane" | "runtime" | "network";
+
+/** Binaries and images by what needs them, as the configuration chooses them. */
+export const stagesOf = (_choices: Choices): Readonly<Record<Stage, readonly string[]>> => ({
   "control-plane": ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"],
   runtime: [
     "containerd",
@@ -18,9 +22,7 @@ export const stages = {
     "kubelet",
   ],
   network: ["kube-proxy", "kubectl"],
-} as const;
-
-export type Stage = keyof typeof stages;
+});
 
 const cniPlugins: readonly string[] = ["bridge", "host-local", "loopback", "portmap"];
 

@@ -1,6 +1,6 @@
 import type { Stage } from "../binaries/stages.ts";
 import { controlPlanePorts, networkPorts, workerPorts } from "../ports.ts";
-import type { HostSpec } from "../spec.ts";
+import type { Choices, HostSpec } from "../spec.ts";
 
 /** What a host's roles bring to it. */
 export interface HostPlan {
@@ -15,7 +15,7 @@ export interface HostPlan {
 }
 
 /** What a host's roles bring to it, so that preflight can look for what stands in the way. */
-export function planOf({ isControlPlane, isWorker }: HostSpec): HostPlan {
+export function planOf(_choices: Choices, { isControlPlane, isWorker }: HostSpec): HostPlan {
   return {
     stages: [
       ...(isControlPlane ? ["control-plane" as const] : []),

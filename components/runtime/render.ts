@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { linkOf, stages } from "../binaries/stages.ts";
+import { linkOf, stagesOf } from "../binaries/stages.ts";
 import type { Payload } from "../host/shipment.ts";
 import { imageRefs } from "../images.ts";
 import { binary, paths } from "../paths.ts";
@@ -15,7 +15,9 @@ export const cniTemplate = `${paths.etc}/cni/bridge.conflist.template`;
 export function renderRuntime(spec: ClusterSpec): Payload {
   const file = `${paths.etc}/containerd.toml`;
   const script = `${paths.scripts}/import-images`;
-  const archives = stages.runtime.filter((name) => name.endsWith(".tar")).map(linkOf);
+  const archives = stagesOf(spec)
+    .runtime.filter((name) => name.endsWith(".tar"))
+    .map(linkOf);
   return {
     files: [
       { path: `${paths.units}/plainkube-containerd.service`, content: read("plainkube-containerd.service") },

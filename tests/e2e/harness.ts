@@ -1,0 +1,193 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { createInstance, destroyInstance, insideLan, type LabInstance, runOnHost } from "../../lab/instance.ts";
+import { must } from "../../lab/shell.ts";
+import { LabStack, prepare, projectDirectory } from "../../lab/stack.ts";
+
+const controlPlaneUnits = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+const workerUnits = ["plainkube-containerd", "plainkube-images", "kubelet", "kube-proxy", "plainkube-routes"];
+
+export interface TestClusterOptions {
+  /** Tells this test's instance of the lab from those of others; short, as names of network links hold it. */
+  readonly label: string;
+  /** The stack's configuration; the keys and known hosts of the instance are put into it. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Host → its systemd units, without `.service`. Default: those of stack dev. */
+  readonly units?: Readonly<Record<string, readonly string[]>>;
+}
+
+/** A stack on an instance of the lab of its own: real hosts, real binaries, the real engine. */
+export class TestCluster {
+  readonly instance: LabInstance;
+  readonly stack: LabStack;
+  /** The configuration that the stack was made with. */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly units: Readonly<Record<string, readonly string[]>>;
+  readonly #kubectl: string;
+  readonly #recorded = new Map<string, string[]>();
+
+  private constructor(
+    instance: LabInstance,
+    stack: LabStack,
+    kubectl: string,
+    config: Readonly<Record<string, unknown>>,
+    units: Readonly<Record<string, readonly string[]>>,
+  ) {
+    this.instance = instance;
+    this.stack = stack;
+    this.#kubectl = kubectl;
+    this.config = config;
+    this.units = units;
+  }
+
+  /** Hosts and an empty stack, all left over from an earlier run removed; each host is recorded as it is. */
+  static async make(options: TestClusterOptions): Promise<TestCluster> {
+    // A clone's own, so that tests of several clones run side by side.
+    const clone = createHash("sha256").update(projectDirectory).digest("hex").slice(0, 4);
+    const name = `${options.label}-${clone}`;
+    const directory = join(projectDirectory, ".lab", name);
+    const log = (line: string) => console.error(`# ${line}`);
+    await destroyInstance(name, directory, log);
+    await must(["rm", "-rf", directory]);
+    const { kubectl } = await prepare(options.config, log);
+    const config = {
+      ...options.config,
+      "plainkube:ssh": { privateKeyFile: `.lab/${name}/id_ed25519`, knownHostsFile: `.lab/${name}/known_hosts` },
+    };
+    const hosts = options.config["plainkube:hosts"] as { name: string; address: string; roles: string[] }[];
+    const instance = await createInstance({ name, directory, hosts, reachable: false, log });
+    const stack = await LabStack.open({ instance, name: "dev", config, log });
+    const units = hosts.map((host): [string, string[]] => [
+      host.name,
+      host.roles.includes("control-plane") ? [...controlPlaneUnits, ...workerUnits] : workerUnits,
+    ]);
+    const cluster = new TestCluster(instance, stack, kubectl, config, options.units ?? Object.fromEntries(units));
+    for (const host of cluster.hosts) cluster.#recorded.set(host, await cluster.#record(host));
+    return cluster;
+  }
+
+  /** Removes the instance with all that belongs to it. */
+  async remove(): Promise<void> {
+    await destroyInstance(this.instance.name, this.instance.directory, (line) => console.error(`# ${line}`));
+    await must(["rm", "-rf", this.instance.directory]);
+  }
+
+  /** Names of the hosts. */
+  get hosts(): string[] {
+    return this.instance.hosts.map((host) => host.name);
+  }
+
+  /** Runs a command as root on a host and expects it to succeed; returns what it printed. */
+  async onHost(host: string, command: string): Promise<string> {
+    const result = await runOnHost(this.instance, host, command);
+    assert.equal(result.code, 0, `\`${command}\` on ${host} ended with ${result.code}:\n${result.stderr}`);
+    return result.stdout;
+  }
+
+  /** Runs Pulumi and expects it to succeed; returns what it printed. */
+  async pulumi(...args: string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.stack.pulumi(args);
+    assert.equal(code, 0, `pulumi ${args.join(" ")} ended with ${code}:\n${stdout}\n${stderr}`);
+    return stdout;
+  }
+
+  up(...args: string[]): Promise<string> {
+    return this.pulumi("up", "--yes", "--skip-preview", ...args);
+  }
+
+  /** Runs Pulumi's `up` and expects it to fail; returns what it printed. */
+  async failingUp(): Promise<string> {
+    const { code, stdout, stderr } = await this.stack.pulumi(["up", "--yes", "--skip-preview"]);
+    assert.notEqual(code, 0, `pulumi up was expected to fail:\n${stdout}\n${stderr}`);
+    return stdout + stderr;
+  }
+
+  /** The arguments with which kubectl reaches the API as the administrator, or by another kubeconfig. */
+  async kubectlCommand(kubeconfig?: string): Promise<string[]> {
+    const file = join(this.instance.directory, "kubeconfig");
+    await writeFile(file, kubeconfig ?? String((await this.stack.outputs()).kubeconfig), { mode: 0o600 });
+    return [...insideLan(this.instance), this.#kubectl, "--kubeconfig", file, "--cache-dir", `${file}.cache`];
+  }
+
+  /** Asks the API as the administrator; returns kubectl's output. */
+  async kubectl(...args: string[]): Promise<string> {
+    return must([...(await this.kubectlCommand()), ...args]);
+  }
+
+  /** A field of each pod of the proof. */
+  async proofPods(field: string): Promise<string[]> {
+    const path = `jsonpath={range .items[*]}{${field}}{"\\n"}{end}`;
+    return (await this.kubectl("get", "pods", "-n", "plainkube-proof", "-o", path)).trim().split("\n");
+  }
+
+  /** The Service of the proof, as hosts and pods reach it. */
+  async proofUrl(): Promise<string> {
+    return `http://${(await this.stack.outputs()).serviceAddress}`;
+  }
+
+  /** The Service of the proof answers from each host, with pods of each worker. */
+  async assertServiceAnswers(workers: readonly string[] = this.hosts): Promise<void> {
+    const url = await this.proofUrl();
+    for (const host of this.hosts) {
+      const answers = await this.onHost(host, `for i in $(seq 40); do curl -sf --max-time 5 ${url}; echo; done`);
+      const nodes = new Set([...answers.matchAll(/"node":"([^"]+)"/g)].map((m) => m[1]));
+      assert.deepEqual([...nodes].sort(), workers, `answers on ${host}`);
+    }
+  }
+
+  /** Unit → the id of its current run, on all hosts. */
+  async invocations(): Promise<Map<string, string>> {
+    const found = new Map<string, string>();
+    for (const [host, units] of Object.entries(this.units)) {
+      for (const unit of units) {
+        const id = await this.onHost(host, `systemctl show --property InvocationID --value ${unit}.service`);
+        found.set(`${host} ${unit}`, id.trim());
+      }
+    }
+    return found;
+  }
+
+  /** The units whose run is not the same any more. */
+  async restartedSince(earlier: ReadonlyMap<string, string>): Promise<string[]> {
+    return [...(await this.invocations())].filter(([unit, id]) => earlier.get(unit) !== id).map(([unit]) => unit);
+  }
+
+  /** A second `up` changes nothing and restarts nothing. */
+  async assertNothingToDo(): Promise<void> {
+    const earlier = await this.invocations();
+    await this.up("--expect-no-changes");
+    assert.deepEqual(await this.restartedSince(earlier), []);
+  }
+
+  /** Destroys the stack; each host is as it was before the first `up`. */
+  async assertGivenBack(): Promise<void> {
+    await this.pulumi("destroy", "--yes");
+    for (const host of this.hosts) {
+      const before = this.#recorded.get(host) ?? [];
+      const now = await this.#record(host);
+      const gone = before.filter((line) => !now.includes(line)).map((line) => `- ${line}`);
+      const added = now.filter((line) => !before.includes(line)).map((line) => `+ ${line}`);
+      assert.deepEqual([...gone, ...added], [], `differences on ${host}`);
+    }
+  }
+
+  async #record(host: string): Promise<string[]> {
+    const script = await readFile(join(import.meta.dirname, "record-host.sh"), "utf8");
+    const result = await runOnHost(this.instance, host, "bash -s", { input: script });
+    assert.equal(result.code, 0, result.stderr);
+    const lines = result.stdout.trimEnd().split("\n");
+    const sections = new Set(lines.map((line) => line.split(" ")[0]));
+    for (const section of recordSections) {
+      assert.ok(sections.has(section), `the record of ${host} has no ${section}`);
+    }
+    return lines;
+  }
+}
+
+/** What a record of a host holds at least. */
+const recordSections = [
+  ...["file", "node", "unit-file", "unit", "link", "address", "route", "rule"],
+  ...["mount", "cgroup", "process", "socket", "sysctl"],
+];
