@@ -1,5 +1,6 @@
 import { RandomId } from "@pulumi/random";
 import { Access } from "./components/access/access.ts";
+import { Accounts } from "./components/accounts/accounts.ts";
 import { Binaries } from "./components/binaries/binaries.ts";
 import { loadSpec } from "./components/config.ts";
 import { ControlPlane } from "./components/control-plane/control-plane.ts";
@@ -9,9 +10,12 @@ import { planOf } from "./components/host/plan.ts";
 import { Node } from "./components/node/node.ts";
 import { Pki } from "./components/pki/pki.ts";
 import { Proof } from "./components/proof/proof.ts";
+import { parts } from "./components/system.ts";
+import { Users } from "./components/users/users.ts";
 
-// The stack's configuration, checked as a whole before the first resource.
+// The stack's configuration, checked as a whole before the first resource, and the parts of its system.
 const spec = await loadSpec();
+const system = parts[spec.system];
 
 // Hosts that are ready to take their roles; destroying them gives them back.
 const { hex: cluster } = new RandomId("cluster", { byteLength: 4 });
@@ -26,25 +30,31 @@ const ready = hosts.map((host) => ({
   binaries: new Binaries(`${host.spec.name}-binaries`, { spec, host, stages: planOf(spec, host.spec).stages }),
 }));
 
-// etcd, API server, controller manager, scheduler.
+// etcd, API server, and the controllers.
 const [controlPlane] = ready
   .filter(({ host }) => host.spec.isControlPlane)
   .map((on) => new ControlPlane(`${on.host.spec.name}-control-plane`, { spec, pki, ...on }));
 if (!controlPlane) throw new Error("no control plane: the configuration's check let it through");
 
 // Container runtime, kubelet and the network, as soon as the API answers.
-const nodes = ready.map((on) => new Node(on.host.spec.name, { spec, pki, apiReady: controlPlane.ready, ...on }));
+const nodes = ready
+  .filter(() => system.has("nodes"))
+  .map((on) => new Node(on.host.spec.name, { spec, pki, apiReady: controlPlane.ready, ...on }));
 
-// The administrator's access, and what runs inside the cluster.
+// The ways in, what users may do, and what runs inside the cluster.
 const access = new Access("access", { spec, pki, controlPlane });
-new Dns("dns", { spec, access, nodes });
+if (!system.has("controllers")) new Accounts("accounts", { access });
+const users = new Users("users", { spec, pki, access, controlPlane });
+if (system.has("dns")) new Dns("dns", { spec, access, nodes });
 
 // A Deployment over all workers behind a Service that answers from each host.
-const proof = new Proof("proof", { spec, access, nodes });
+const proof = system.has("proof") ? new Proof("proof", { spec, access, nodes }) : undefined;
 
 export const kubeconfig = access.kubeconfig;
+export const userKubeconfigs = access.userKubeconfigs;
+export const userRequests = users.requests;
 export const apiEndpoint = spec.apiEndpoint;
-export const serviceAddress = proof.address;
-export const serviceAnswers = proof.answers;
+export const serviceAddress = proof?.address;
+export const serviceAnswers = proof?.answers;
 export const versions = spec.versions;
 export const certificateExpiry = pki.firstExpiry;

@@ -43,6 +43,15 @@ export function withFlags(unit: string, flags: Readonly<Record<string, string | 
   return [...lines.slice(0, start), command.join(" \\\n"), ...lines.slice(end + 1)].join("\n");
 }
 
+/** Takes flags out of a unit's ExecStart, by what their names begin with. One that is not there is an error. */
+export function withoutFlags(unit: string, prefixes: readonly string[]): string {
+  const isOne = (line: string, prefix: string) => line.startsWith(`  --${prefix}`);
+  const lines = unit.split("\n");
+  const unknown = prefixes.filter((prefix) => !lines.some((line) => isOne(line, prefix)));
+  if (unknown.length > 0) throw new Error(`the unit has no flag that begins with ${unknown.join(" or ")}`);
+  return lines.filter((line) => !prefixes.some((prefix) => isOne(line, prefix))).join("\n");
+}
+
 /** Merges an override over a config object: objects by field, everything else as a whole. */
 export function merge(base: Readonly<Record<string, unknown>>, over: Readonly<Record<string, unknown>>) {
   const result: Record<string, unknown> = { ...base };

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { systems } from "./system.ts";
 
 /**
  * The schema of every configuration key. Pulumi.yaml's `config` section and docs/config.md are generated from it
@@ -13,6 +14,9 @@ const labelValue = /^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$/;
 const flagName = /^[a-z0-9][a-z0-9-]{0,62}$/;
 const plainText = /^[^\p{Cc}\p{Cs}\u2028\u2029]*$/u;
 const userName = /^[a-z_][a-z0-9_-]{0,31}$/;
+const accountName = /^[A-Za-z0-9]([A-Za-z0-9._@-]*[A-Za-z0-9])?$/;
+const groupName = /^[A-Za-z0-9]([A-Za-z0-9._@:-]*[A-Za-z0-9])?$/;
+const roleName = /^[A-Za-z0-9]([A-Za-z0-9._:-]*[A-Za-z0-9])?$/;
 const quantity = /^((?=[0-9.]*[1-9])[0-9]+(\.[0-9]+)?([EPTGMK]i|[EPTGMk])?|(100|[1-9]?[0-9](\.[0-9]+)?)%)$/;
 
 const text = (pattern: RegExp, what: string, max = 253) =>
@@ -271,6 +275,32 @@ const certificates = z.strictObject({
     .describe("More names and addresses for the API server's certificate."),
 });
 
+const binding = z.strictObject({
+  clusterRole: text(roleName, "the name of a ClusterRole, like view").describe(
+    "ClusterRole that the user gets: a built-in one (view, edit, admin, cluster-admin) or one of your own.",
+  ),
+  namespace: text(dnsLabel, "a namespace: lower-case letters, digits and `-`", 63)
+    .optional()
+    .describe("The only namespace in which the user gets it; it must exist. Default: the whole cluster."),
+});
+
+const user = z.strictObject({
+  // X.520 gives names in certificates 64 characters.
+  name: text(accountName, "a user name of letters, digits, `.`, `_`, `@` and `-`", 64).describe(
+    "Name of the user, unique in the cluster: the CN of the client certificate.",
+  ),
+  groups: z
+    .array(text(groupName, "a group of letters, digits, `.`, `_`, `@`, `:` and `-`", 64), "a list of groups")
+    .min(1, "at least one group")
+    .max(20, "at most 20 groups")
+    .describe("Groups of the user: each an O of the client certificate."),
+  bindings: z
+    .array(binding, "a list of bindings")
+    .max(50, "at most 50 bindings")
+    .default([])
+    .describe("What the user may do."),
+});
+
 const proof = z.strictObject({
   replicas: z
     .int("a whole number from 1 to 1000")
@@ -284,6 +314,10 @@ export const clusterSchema = z.strictObject({
   clusterName: text(dnsLabel, "a DNS label: lower-case letters, digits and `-`", 63)
     .default("plainkube")
     .describe("Name of the cluster in kubeconfigs."),
+  system: z
+    .enum(systems, systems.join(" or "))
+    .default("cluster")
+    .describe("What is built. `cluster`: a whole cluster. `api-only`: etcd and kube-apiserver alone, on one host."),
   hosts: z
     .array(host, "a list of hosts")
     .min(1, "at least one host")
@@ -296,6 +330,11 @@ export const clusterSchema = z.strictObject({
   runtime: runtime.prefault({}).describe("Settings of the container runtime and the kubelet."),
   overrides: overrides.prefault({}).describe("Extra flags and config-file fields per component."),
   certificates: certificates.prefault({}).describe("Lifetimes and names in certificates."),
+  users: z
+    .array(user, "a list of users")
+    .max(100, "at most 100 users")
+    .default([])
+    .describe("Users beside the administrator: each gets a client certificate, a kubeconfig and bindings."),
   proof: proof.prefault({}).describe("The Deployment and Service that prove the cluster."),
 });
 

@@ -7,6 +7,8 @@ import type { BinarySettings } from "./binaries/pins.ts";
 import { stagesOf } from "./binaries/stages.ts";
 import { contains, networkOf, nthAddress, overlaps, prefixLength } from "./cidr.ts";
 import { type ClusterConfig, clusterSchema, type HostConfig, hostKeySchema, roles } from "./schema.ts";
+import { checkSystem, parts } from "./system.ts";
+import { checkUsers } from "./users/check.ts";
 import { supportedVersions, unsupportedVersion, type VersionSet, versionKey } from "./versions.ts";
 
 /** Where and as whom a host is reached; everything in it is checked. */
@@ -22,6 +24,8 @@ export interface HostSpec extends Omit<HostConfig, "hostKey"> {
   readonly isControlPlane: boolean;
   readonly isWorker: boolean;
 }
+
+export type UserSpec = ClusterConfig["users"][number];
 
 /** What a configuration chooses for the cluster as a whole, with every default filled in. */
 export type Choices = Omit<ClusterConfig, "hosts" | "versions" | "ssh" | "binaries" | "proof">;
@@ -224,7 +228,7 @@ export type Report = (what: string, got: unknown, expected: string, remedy: stri
 export type Check = (config: ClusterConfig, add: Report, isSound: Soundness) => void;
 
 /** The checks of the concerns that have their own. */
-const checks: readonly Check[] = [];
+const checks: readonly Check[] = [checkSystem, checkUsers];
 
 /** The configuration without what the schema refused, with stand-ins for what hosts must have. */
 function salvage(
@@ -302,14 +306,15 @@ function contradictions(config: ClusterConfig, around: Surroundings, isSound: So
   }
   const taintsAreSound = hosts.every((_, i) => isSound(`hosts[${i}].taints`));
   const open = hosts.filter(takesAnyPod).length;
-  if (rolesAreSound && !hosts.some((h) => h.roles.includes("worker"))) {
+  const needsWorkers = isSound("system") && parts[config.system].has("nodes");
+  if (needsWorkers && rolesAreSound && !hosts.some((h) => h.roles.includes("worker"))) {
     add(
       "plainkube:hosts has no worker",
       "none",
       "at least one host with the role worker",
       "add worker to a host's roles",
     );
-  } else if (rolesAreSound && taintsAreSound && open === 0) {
+  } else if (needsWorkers && rolesAreSound && taintsAreSound && open === 0) {
     add(
       "plainkube:hosts has no worker for CoreDNS and the proof",
       "a taint NoSchedule or NoExecute on every worker",
@@ -317,7 +322,13 @@ function contradictions(config: ClusterConfig, around: Surroundings, isSound: So
       "remove the taint from one worker, or make it PreferNoSchedule",
     );
   }
-  if (config.proof.replicas !== undefined && rolesAreSound && taintsAreSound && config.proof.replicas < open) {
+  if (
+    needsWorkers &&
+    config.proof.replicas !== undefined &&
+    rolesAreSound &&
+    taintsAreSound &&
+    config.proof.replicas < open
+  ) {
     add(
       "plainkube:proof.replicas is too small to reach every worker",
       `${config.proof.replicas} for ${open} workers`,

@@ -3,15 +3,30 @@ import * as pulumi from "@pulumi/pulumi";
 import type { ControlPlane } from "../control-plane/control-plane.ts";
 import type { Pki } from "../pki/pki.ts";
 import type { ClusterSpec } from "../spec.ts";
-import { kubeconfigOf } from "./kubeconfig.ts";
+import { parts } from "../system.ts";
+import { kubeconfigOf, kubeconfigWith } from "./kubeconfig.ts";
 
 /**
- * The administrator's way in: a kubeconfig, the provider for everything inside the cluster, and the API server's right
+ * Annotations of what nothing hangs on. Pulumi's own way to delete waits for a garbage collector, which is in the
+ * controller manager, and a system may have none.
+ */
+export const deletedAtOnce = { "pulumi.com/deletionPropagationPolicy": "background" } as const;
+
+/** Binds a ClusterRole to a user; the same for a whole cluster and for a namespace. */
+export const bindingOf = (clusterRole: string, user: string) => ({
+  roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: clusterRole },
+  subjects: [{ apiGroup: "rbac.authorization.k8s.io", kind: "User", name: user }],
+});
+
+/**
+ * The ways in: kubeconfigs, the administrator's provider for everything inside the cluster, and the API server's right
  * to reach kubelets. What is made with `options` needs no API to be deleted with the cluster.
  */
 export class Access extends pulumi.ComponentResource {
-  /** Of the group system:masters; secret. */
+  /** The administrator's, of the group system:masters, with a context for each user beside it; secret. */
   readonly kubeconfig: pulumi.Output<string>;
+  /** User → a kubeconfig with nothing of anyone else's; secret. Nothing without users. */
+  readonly userKubeconfigs: pulumi.Output<Record<string, string>> | undefined;
   readonly #provider: kubernetes.Provider;
   readonly #controlPlane: ControlPlane;
 
@@ -23,11 +38,16 @@ export class Access extends pulumi.ComponentResource {
     super("plainkube:access:Access", name, {}, opts);
     const { spec, pki, controlPlane } = args;
     this.#controlPlane = controlPlane;
-    this.kubeconfig = kubeconfigOf(spec, "kubernetes-admin", pki.authorities.kubernetes, pki.cluster.admin);
+    const ca = pki.authorities.kubernetes;
+    const users = [...pki.users];
+    this.kubeconfig = kubeconfigWith(spec, ca, [["kubernetes-admin", pki.cluster.admin], ...users]);
+    const own = Object.fromEntries(users.map(([user, pair]) => [user, kubeconfigOf(spec, user, ca, pair)]));
+    this.userKubeconfigs = users.length > 0 ? pulumi.secret(pulumi.output(own)) : undefined;
     this.#provider = new kubernetes.Provider(
       `${name}-provider`,
       {
-        kubeconfig: this.kubeconfig,
+        // Without the users, so that one more changes nothing here.
+        kubeconfig: kubeconfigOf(spec, "kubernetes-admin", ca, pki.cluster.admin),
         // Constant, so that new certificates replace neither the provider nor what hangs on it.
         clusterIdentifier: spec.clusterName,
         enableServerSideApply: false,
@@ -35,15 +55,16 @@ export class Access extends pulumi.ComponentResource {
       },
       { parent: this, dependsOn: [controlPlane.ready] },
     );
-    new kubernetes.rbac.v1.ClusterRoleBinding(
-      `${name}-apiserver-to-kubelet`,
-      {
-        metadata: { name: "kube-apiserver-kubelet-admin" },
-        roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "system:kubelet-api-admin" },
-        subjects: [{ apiGroup: "rbac.authorization.k8s.io", kind: "User", name: "kube-apiserver-kubelet-client" }],
-      },
-      this.options(this),
-    );
+    if (parts[spec.system].has("nodes")) {
+      new kubernetes.rbac.v1.ClusterRoleBinding(
+        `${name}-apiserver-to-kubelet`,
+        {
+          metadata: { name: "kube-apiserver-kubelet-admin" },
+          ...bindingOf("system:kubelet-api-admin", "kube-apiserver-kubelet-client"),
+        },
+        this.options(this),
+      );
+    }
     this.registerOutputs({});
   }
 

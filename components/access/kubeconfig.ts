@@ -5,33 +5,46 @@ import type { ClusterSpec } from "../spec.ts";
 
 const base64 = (text: string): string => Buffer.from(text, "utf8").toString("base64");
 
-/** A kubeconfig with everything in it: one cluster, one user, one context. */
-export function renderKubeconfig(
-  spec: ClusterSpec,
-  user: string,
-  pem: { ca: string; cert: string; key: string },
-): string {
-  const context = `${user}@${spec.clusterName}`;
+/** A user of a kubeconfig: the name, and the client certificate with its key as PEM. */
+export interface KubeconfigUser {
+  readonly name: string;
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** A kubeconfig with everything in it: one cluster, and a context for each user; the first is the current one. */
+export function renderKubeconfig(spec: ClusterSpec, ca: string, users: readonly [KubeconfigUser, ...KubeconfigUser[]]) {
+  const context = (user: string) => `${user}@${spec.clusterName}`;
   return yaml({
     apiVersion: "v1",
     kind: "Config",
-    "current-context": context,
+    "current-context": context(users[0].name),
     clusters: [
-      {
-        name: spec.clusterName,
-        cluster: { server: spec.apiEndpoint, "certificate-authority-data": base64(pem.ca) },
-      },
+      { name: spec.clusterName, cluster: { server: spec.apiEndpoint, "certificate-authority-data": base64(ca) } },
     ],
-    users: [{ name: user, user: { "client-certificate-data": base64(pem.cert), "client-key-data": base64(pem.key) } }],
-    contexts: [{ name: context, context: { cluster: spec.clusterName, user } }],
+    users: users.map(({ name, cert, key }) => ({
+      name,
+      user: { "client-certificate-data": base64(cert), "client-key-data": base64(key) },
+    })),
+    contexts: users.map(({ name }) => ({ name: context(name), context: { cluster: spec.clusterName, user: name } })),
   });
 }
 
-/** The kubeconfig of a client certificate; secret. */
-export function kubeconfigOf(spec: ClusterSpec, user: string, ca: KeyPair, pair: KeyPair): pulumi.Output<string> {
+type Named = readonly [user: string, pair: KeyPair];
+
+/** A name and a client certificate for it; secret, as the key is. */
+export const credentials = ([name, { cert, key }]: Named): pulumi.Output<KubeconfigUser> =>
+  pulumi.all([cert, key]).apply(([certPem, keyPem]) => ({ name, cert: certPem, key: keyPem }));
+
+/** The kubeconfig of several client certificates, that of the first in use; secret. */
+export function kubeconfigWith(spec: ClusterSpec, ca: KeyPair, [first, ...more]: readonly [Named, ...Named[]]) {
   return pulumi.secret(
     pulumi
-      .all([ca.cert, pair.cert, pair.key])
-      .apply(([caPem, cert, key]) => renderKubeconfig(spec, user, { ca: caPem, cert, key })),
+      .all([ca.cert, credentials(first), pulumi.all(more.map(credentials))])
+      .apply(([caPem, current, others]) => renderKubeconfig(spec, caPem, [current, ...others])),
   );
 }
+
+/** The kubeconfig of a client certificate; secret. */
+export const kubeconfigOf = (spec: ClusterSpec, user: string, ca: KeyPair, pair: KeyPair): pulumi.Output<string> =>
+  kubeconfigWith(spec, ca, [[user, pair]]);

@@ -1,8 +1,10 @@
 import { readFileSync } from "node:fs";
-import type { Payload } from "../host/shipment.ts";
+import { renderEtcd } from "../etcd/render.ts";
+import { concat, type Payload } from "../host/shipment.ts";
 import { binary, paths } from "../paths.ts";
-import { fill, merge, withFlags, yaml } from "../render.ts";
+import { fill, merge, withFlags, withoutFlags, yaml } from "../render.ts";
 import type { ClusterSpec } from "../spec.ts";
+import { parts } from "../system.ts";
 
 const template = (name: string): string => readFileSync(new URL(`./${name}.service`, import.meta.url), "utf8");
 const pki = (name: string): string => `${paths.pki}/${name}`;
@@ -14,10 +16,20 @@ export const kubeconfigs = {
   scheduler: `${paths.kubeconfig}/scheduler.yaml`,
 } as const;
 
+/** What the system has on the host of the control plane, in the order in which it starts. */
+export const renderControlPlane = (spec: ClusterSpec): Payload =>
+  concat(
+    renderEtcd(spec),
+    renderApiServer(spec),
+    ...(parts[spec.system].has("controllers") ? [renderControllerManager(spec), renderScheduler(spec)] : []),
+  );
+
 /** kube-apiserver: Node and RBAC authorization; anonymous requests reach the health checks only. */
-export function renderApiServer(spec: ClusterSpec): Payload {
+function renderApiServer(spec: ClusterSpec): Payload {
   const authentication = `${paths.etc}/authentication.yaml`;
-  const unit = fill(template("kube-apiserver"), {
+  const hasNodes = parts[spec.system].has("nodes");
+  const whole = template("kube-apiserver");
+  const unit = fill(hasNodes ? whole : withoutFlags(whole, ["kubelet-"]), {
     ADDRESS: spec.controlPlane.address,
     DNS_DOMAIN: spec.network.dnsDomain,
     SERVICE_CIDR: spec.network.serviceCidr,
@@ -45,7 +57,9 @@ export function renderApiServer(spec: ClusterSpec): Payload {
           pki("front-proxy-ca.crt"),
           pki("sa.pub"),
           pki("sa.key"),
-          ...["apiserver", "apiserver-etcd-client", "apiserver-kubelet-client", "front-proxy-client"].flatMap(pair),
+          ...["apiserver", "apiserver-etcd-client"].flatMap(pair),
+          ...(hasNodes ? pair("apiserver-kubelet-client") : []),
+          ...pair("front-proxy-client"),
         ],
         probe: `curl -sf --cacert ${pki("ca.crt")} https://127.0.0.1:6443/readyz`,
       },
@@ -53,7 +67,7 @@ export function renderApiServer(spec: ClusterSpec): Payload {
   };
 }
 
-export function renderControllerManager(spec: ClusterSpec): Payload {
+function renderControllerManager(spec: ClusterSpec): Payload {
   const unit = fill(template("kube-controller-manager"), {
     CLUSTER_NAME: spec.clusterName,
     POD_CIDR: spec.network.podCidr,
@@ -83,7 +97,7 @@ export function renderControllerManager(spec: ClusterSpec): Payload {
   };
 }
 
-export function renderScheduler(spec: ClusterSpec): Payload {
+function renderScheduler(spec: ClusterSpec): Payload {
   const file = `${paths.etc}/scheduler.yaml`;
   const config = {
     apiVersion: "kubescheduler.config.k8s.io/v1",

@@ -61,7 +61,8 @@ export class Host extends pulumi.ComponentResource {
     const { spec, host } = args;
     this.spec = host;
     this.connection = connectionTo(spec, host);
-    const fixed = `podCidr ${spec.network.podCidr}/${spec.network.nodeCidrMaskSize} serviceCidr ${spec.network.serviceCidr}`;
+    const system = spec.system === "cluster" ? "" : ` system ${spec.system}`;
+    const fixed = `podCidr ${spec.network.podCidr}/${spec.network.nodeCidrMaskSize} serviceCidr ${spec.network.serviceCidr}${system}`;
     const body = (cluster: string): string => {
       const facts = {
         name: host.name,

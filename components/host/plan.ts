@@ -1,6 +1,7 @@
 import type { Stage } from "../binaries/stages.ts";
-import { controlPlanePorts, networkPorts, workerPorts } from "../ports.ts";
+import { controllerPorts, controlPlanePorts, networkPorts, workerPorts } from "../ports.ts";
 import type { Choices, HostSpec } from "../spec.ts";
+import { parts } from "../system.ts";
 
 /** What a host's roles bring to it. */
 export interface HostPlan {
@@ -14,21 +15,45 @@ export interface HostPlan {
   readonly needMib: number;
 }
 
+const nothing: HostPlan = { stages: [], units: [], ports: [], needMib: 0 };
+const controlPlane: HostPlan = {
+  stages: ["control-plane"],
+  units: ["etcd", "kube-apiserver"],
+  ports: controlPlanePorts,
+  needMib: 250,
+};
+const controllers: HostPlan = {
+  stages: [],
+  units: ["kube-controller-manager", "kube-scheduler"],
+  ports: controllerPorts,
+  needMib: 250,
+};
+const worker: HostPlan = {
+  stages: ["runtime"],
+  units: ["plainkube-containerd", "plainkube-images", "kubelet"],
+  ports: workerPorts,
+  needMib: 500,
+};
+const network: HostPlan = {
+  stages: ["network"],
+  units: ["kube-proxy", "plainkube-routes"],
+  ports: networkPorts,
+  needMib: 200,
+};
+
 /** What a host's roles bring to it, so that preflight can look for what stands in the way. */
-export function planOf(_choices: Choices, { isControlPlane, isWorker }: HostSpec): HostPlan {
+export function planOf({ system }: Choices, { isControlPlane, isWorker }: HostSpec): HostPlan {
+  const has = parts[system];
+  const plans = [
+    isControlPlane ? controlPlane : nothing,
+    isControlPlane && has.has("controllers") ? controllers : nothing,
+    isWorker ? worker : nothing,
+    has.has("nodes") ? network : nothing,
+  ];
   return {
-    stages: [
-      ...(isControlPlane ? ["control-plane" as const] : []),
-      ...(isWorker ? ["runtime" as const] : []),
-      "network",
-    ],
-    units: [
-      ...(isControlPlane ? ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"] : []),
-      ...(isWorker ? ["plainkube-containerd", "plainkube-images", "kubelet"] : []),
-      "kube-proxy",
-      "plainkube-routes",
-    ].map((unit) => `${unit}.service`),
-    ports: [...(isControlPlane ? controlPlanePorts : []), ...(isWorker ? workerPorts : []), ...networkPorts],
-    needMib: (isControlPlane ? 500 : 0) + (isWorker ? 500 : 0) + 200,
+    stages: plans.flatMap((plan) => plan.stages),
+    units: plans.flatMap((plan) => plan.units.map((unit) => `${unit}.service`)),
+    ports: plans.flatMap((plan) => plan.ports),
+    needMib: plans.reduce((sum, plan) => sum + plan.needMib, 0),
   };
 }

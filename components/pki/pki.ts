@@ -1,7 +1,15 @@
 import * as pulumi from "@pulumi/pulumi";
 import * as tls from "@pulumi/tls";
 import type { ClusterSpec } from "../spec.ts";
-import { type Authority, type CertificatePlan, clusterCertificates, workerCertificates } from "./plan.ts";
+import {
+  type Authority,
+  type CertificatePlan,
+  clusterCertificates,
+  isNeeded,
+  userCertificate,
+  workerCertificates,
+} from "./plan.ts";
+import { certificateRequest } from "./request.ts";
 
 /** A certificate and its key as PEM; the key is secret. */
 export interface KeyPair {
@@ -10,6 +18,7 @@ export interface KeyPair {
 }
 
 const keyType = { algorithm: "ECDSA", ecdsaCurve: "P256" } as const;
+const rsaKeyType = { algorithm: "RSA", rsaBits: 2048 } as const;
 
 /** A self-signed authority. */
 class CertificateAuthority extends pulumi.ComponentResource implements KeyPair {
@@ -51,21 +60,26 @@ class Certificate extends pulumi.ComponentResource implements KeyPair {
   ) {
     super("plainkube:pki:Certificate", name, {}, opts);
     const { plan, spec, authority } = args;
-    const key = new tls.PrivateKey(`${name}-key`, keyType, { parent: this });
-    const request = new tls.CertRequest(
-      `${name}-request`,
-      {
-        privateKeyPem: key.privateKeyPem,
-        subject: { commonName: plan.commonName, ...(plan.organization && { organization: plan.organization }) },
-        ...(plan.dnsNames && { dnsNames: [...plan.dnsNames] }),
-        ...(plan.ipAddresses && { ipAddresses: [...plan.ipAddresses] }),
-      },
-      { parent: this },
-    );
+    const { commonName, organization, organizations } = plan;
+    const key = new tls.PrivateKey(`${name}-key`, organizations ? rsaKeyType : keyType, { parent: this });
+    // Signed with the key, but no secret.
+    const ownRequest = (names: readonly string[]) =>
+      pulumi.unsecret(key.privateKeyPem.apply((pem) => certificateRequest(pem, { commonName, organizations: names })));
+    const request = () =>
+      new tls.CertRequest(
+        `${name}-request`,
+        {
+          privateKeyPem: key.privateKeyPem,
+          subject: { commonName, ...(organization && { organization }) },
+          ...(plan.dnsNames && { dnsNames: [...plan.dnsNames] }),
+          ...(plan.ipAddresses && { ipAddresses: [...plan.ipAddresses] }),
+        },
+        { parent: this },
+      ).certRequestPem;
     const cert = new tls.LocallySignedCert(
       `${name}-cert`,
       {
-        certRequestPem: request.certRequestPem,
+        certRequestPem: organizations ? ownRequest(organizations) : request(),
         caCertPem: authority.cert,
         caPrivateKeyPem: authority.key,
         allowedUses: ["digital_signature", ...plan.uses],
@@ -93,7 +107,12 @@ export interface NodeCertificates {
 export class Pki extends pulumi.ComponentResource {
   readonly authorities: Readonly<Record<Authority, KeyPair>>;
   readonly serviceAccount: { readonly publicKey: pulumi.Output<string>; readonly key: pulumi.Output<string> };
+  /** Those that the system has a use for. */
   readonly cluster: Readonly<Record<ClusterCertificateName, Certificate>>;
+  /** Client certificates by the name of the user. */
+  readonly users: ReadonlyMap<string, KeyPair>;
+  /** The first moment at which a certificate of the cluster ends, as RFC 3339. */
+  readonly firstExpiry: pulumi.Output<string>;
   readonly #nodes: ReadonlyMap<string, NodeCertificates>;
 
   constructor(name: string, args: { spec: ClusterSpec }, opts?: pulumi.ComponentResourceOptions) {
@@ -107,17 +126,15 @@ export class Pki extends pulumi.ComponentResource {
       "front-proxy": authority("front-proxy", "front-proxy-ca"),
     };
     this.authorities = authorities;
-    const serviceAccount = new tls.PrivateKey(
-      `${name}-service-account-key`,
-      { algorithm: "RSA", rsaBits: 2048 },
-      { parent: this },
-    );
+    const serviceAccount = new tls.PrivateKey(`${name}-service-account-key`, rsaKeyType, { parent: this });
     this.serviceAccount = { publicKey: serviceAccount.publicKeyPem, key: serviceAccount.privateKeyPem };
 
     const certificate = (id: string, plan: CertificatePlan) =>
       new Certificate(`${name}-${id}`, { spec, plan, authority: authorities[plan.authority] }, { parent: this });
     this.cluster = Object.fromEntries(
-      Object.entries(clusterCertificates(spec)).map(([id, plan]) => [id, certificate(id, plan)]),
+      Object.entries(clusterCertificates(spec))
+        .filter(([id]) => isNeeded(spec, id))
+        .map(([id, plan]) => [id, certificate(id, plan)]),
     ) as Record<ClusterCertificateName, Certificate>;
     this.#nodes = new Map(
       spec.workers.map((host) => {
@@ -129,6 +146,13 @@ export class Pki extends pulumi.ComponentResource {
         ];
       }),
     );
+    const users = new Map(
+      spec.users.map((user) => [user.name, certificate(`user-${user.name}`, userCertificate(user))]),
+    );
+    this.users = users;
+    const nodes = [...this.#nodes.values()].flatMap((n) => [n.client, n.serving]);
+    const ends = [...Object.values(this.cluster), ...nodes, ...users.values()].map((c) => c.validityEnd);
+    this.firstExpiry = pulumi.all(ends).apply((all) => all.sort()[0] ?? "");
     this.registerOutputs({});
   }
 
@@ -137,11 +161,5 @@ export class Pki extends pulumi.ComponentResource {
     const found = this.#nodes.get(name);
     if (!found) throw new Error(`host ${name} has no certificates: it is no worker`);
     return found;
-  }
-
-  /** The first moment at which a certificate of the cluster ends, as RFC 3339. */
-  get firstExpiry(): pulumi.Output<string> {
-    const all = [...Object.values(this.cluster), ...[...this.#nodes.values()].flatMap((n) => [n.client, n.serving])];
-    return pulumi.all(all.map((c) => c.validityEnd)).apply((ends) => ends.sort()[0] ?? "");
   }
 }

@@ -1,4 +1,5 @@
-import type { ClusterSpec, HostSpec } from "../spec.ts";
+import type { ClusterSpec, HostSpec, UserSpec } from "../spec.ts";
+import { type Part, parts } from "../system.ts";
 
 export type Authority = "kubernetes" | "etcd" | "front-proxy";
 
@@ -7,12 +8,28 @@ export interface CertificatePlan {
   readonly authority: Authority;
   readonly commonName: string;
   readonly organization?: string;
+  /** Organizations where there may be several. */
+  readonly organizations?: readonly string[];
   readonly uses: readonly ("server_auth" | "client_auth")[];
   readonly dnsNames?: readonly string[];
   readonly ipAddresses?: readonly string[];
 }
 
 const isAddress = (name: string): boolean => /^[0-9.]+$/.test(name);
+
+/** Certificate → the part of a system that it is for; the others are in every system. */
+const neededBy: Readonly<Record<string, Part>> = {
+  "apiserver-kubelet-client": "nodes",
+  "controller-manager": "controllers",
+  scheduler: "controllers",
+  proxy: "nodes",
+};
+
+/** Whether a system has a use for a certificate of the cluster. */
+export function isNeeded({ system }: ClusterSpec, certificate: string): boolean {
+  const part = neededBy[certificate];
+  return part === undefined || parts[system].has(part);
+}
 
 /** Certificates of the whole cluster, by name: right SANs and usages and no more. */
 export function clusterCertificates(spec: ClusterSpec) {
@@ -63,6 +80,14 @@ export function clusterCertificates(spec: ClusterSpec) {
     proxy: client("kubernetes", "system:kube-proxy"),
   } as const satisfies Record<string, CertificatePlan>;
 }
+
+/** The client certificate of a user. */
+export const userCertificate = ({ name, groups }: UserSpec): CertificatePlan => ({
+  authority: "kubernetes",
+  commonName: name,
+  organizations: groups,
+  uses: ["client_auth"],
+});
 
 /** Certificates of one worker. */
 export function workerCertificates({ name, address }: HostSpec) {

@@ -32,7 +32,7 @@ function hostFiles(spec: ClusterSpec): Record<string, string> {
   put("Corefile", renderCorefile(spec));
   put(
     "kubeconfig.yaml",
-    renderKubeconfig(spec, "someone", { ca: "not a CA", cert: "not a certificate", key: "no key" }),
+    renderKubeconfig(spec, "not a CA", [{ name: "someone", cert: "not a certificate", key: "no key" }]),
   );
   return files;
 }

@@ -1,0 +1,70 @@
+import { remote } from "@pulumi/command";
+import * as kubernetes from "@pulumi/kubernetes";
+import * as pulumi from "@pulumi/pulumi";
+import { type Access, bindingOf, deletedAtOnce } from "../access/access.ts";
+import { credentials } from "../access/kubeconfig.ts";
+import type { ControlPlane } from "../control-plane/control-plane.ts";
+import { rootShell } from "../host/shipment.ts";
+import type { Pki } from "../pki/pki.ts";
+import type { ClusterSpec } from "../spec.ts";
+import { parts } from "../system.ts";
+import { renderUserProbe } from "./render.ts";
+
+export interface UsersArgs {
+  readonly spec: ClusterSpec;
+  readonly pki: Pki;
+  readonly access: Access;
+  readonly controlPlane: ControlPlane;
+}
+
+/**
+ * The rights of the configuration's users, and the proof that they have them: on the control plane's host requests are
+ * sent with each one's certificate, and answered as the API server's review says of the name and groups. Where nothing
+ * else proves the system, the administrator and a request without a certificate are tried in any case.
+ */
+export class Users extends pulumi.ComponentResource {
+  /** Who asked for what and how it was answered, a line each; nothing where nobody asked. */
+  readonly requests: pulumi.Output<string[]> | undefined;
+
+  constructor(name: string, args: UsersArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("plainkube:users:Users", name, {}, opts);
+    const { spec, pki, access, controlPlane } = args;
+    const { host } = controlPlane;
+    const bindings = spec.users.flatMap((user) =>
+      user.bindings.map(({ clusterRole, namespace }) => {
+        const id = [user.name, clusterRole, ...(namespace ? [namespace] : [])].join(":");
+        const Binding = namespace ? kubernetes.rbac.v1.RoleBinding : kubernetes.rbac.v1.ClusterRoleBinding;
+        return new Binding(
+          `${name}-${id}`,
+          {
+            metadata: {
+              name: `plainkube:${user.name}:${clusterRole}`,
+              ...(namespace && { namespace }),
+              annotations: deletedAtOnce,
+            },
+            ...bindingOf(clusterRole, user.name),
+          },
+          access.options(this),
+        );
+      }),
+    );
+    if (spec.users.length > 0 || !parts[spec.system].has("proof")) {
+      const script = pulumi
+        .all([credentials(["kubernetes-admin", pki.cluster.admin]), pulumi.all([...pki.users].map(credentials))])
+        .apply(([admin, users]) => renderUserProbe(spec, admin, users));
+      const probe = new remote.Command(
+        `${name}-${host.spec.name}`,
+        {
+          connection: host.connection,
+          create: rootShell(),
+          stdin: pulumi.secret(script),
+          addPreviousOutputInEnv: false,
+        },
+        { parent: this, deletedWith: host.root, dependsOn: [controlPlane.ready, ...bindings] },
+      );
+      // Made of a secret, but it holds none.
+      this.requests = pulumi.unsecret(probe.stdout).apply((lines) => lines.trimEnd().split("\n"));
+    }
+    this.registerOutputs({});
+  }
+}
