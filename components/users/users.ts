@@ -8,7 +8,7 @@ import { rootShell } from "../host/shipment.ts";
 import type { Pki } from "../pki/pki.ts";
 import type { ClusterSpec } from "../spec.ts";
 import { parts } from "../system.ts";
-import { renderUserProbe } from "./render.ts";
+import { renderUserProbe, rightsOf } from "./render.ts";
 
 export interface UsersArgs {
   readonly spec: ClusterSpec;
@@ -31,7 +31,7 @@ export class Users extends pulumi.ComponentResource {
     const { spec, pki, access, controlPlane } = args;
     const { host } = controlPlane;
     const bindings = spec.users.flatMap((user) =>
-      user.bindings.map(({ clusterRole, namespace }) => {
+      rightsOf(spec, user).map(({ clusterRole, namespace }) => {
         const id = [user.name, clusterRole, ...(namespace ? [namespace] : [])].join(":");
         const Binding = namespace ? kubernetes.rbac.v1.RoleBinding : kubernetes.rbac.v1.ClusterRoleBinding;
         return new Binding(

@@ -1,5 +1,5 @@
 /**
- * The exact bytes that reach a host, for two clusters. They show a change in review; that the components understand the
+ * The exact bytes that reach a host, for two clusters and the API alone. They show a change in review; that the components understand the
  * files is proven by the end-to-end tests only.
  */
 import assert from "node:assert/strict";
@@ -9,7 +9,9 @@ import { renderCorefile } from "../../components/dns/render.ts";
 import { phaseScript } from "../../components/host/shipment.ts";
 import { yaml } from "../../components/render.ts";
 import type { ClusterSpec } from "../../components/spec.ts";
-import { customConfig, devConfig, specOf } from "./clusters.ts";
+import { parts } from "../../components/system.ts";
+import { renderUserProbe } from "../../components/users/render.ts";
+import { customConfig, devConfig, exampleConfig, specOf } from "./clusters.ts";
 import { assertGolden } from "./golden.ts";
 import { payloadsOf } from "./payloads.ts";
 
@@ -29,11 +31,11 @@ function hostFiles(spec: ClusterSpec): Record<string, string> {
     ]);
     put(`${host.name}/plan.yaml`, yaml(Object.fromEntries(plan)));
   }
-  put("Corefile", renderCorefile(spec));
-  put(
-    "kubeconfig.yaml",
-    renderKubeconfig(spec, "not a CA", [{ name: "someone", cert: "not a certificate", key: "no key" }]),
-  );
+  if (parts[spec.system].has("dns")) put("Corefile", renderCorefile(spec));
+  const pair = { cert: "not a certificate", key: "no key" };
+  const users = spec.users.map(({ name }) => ({ name, ...pair }));
+  put("kubeconfig.yaml", renderKubeconfig(spec, "not a CA", [{ name: "someone", ...pair }, ...users]));
+  if (users.length > 0) put("users.txt", renderUserProbe(spec, { name: "someone", ...pair }, users));
   return files;
 }
 
@@ -41,6 +43,9 @@ test("every file of stack dev", () => assertGolden("dev", hostFiles(specOf(devCo
 
 test("every file of a cluster that overrides what it can", () =>
   assertGolden("custom", hostFiles(specOf(customConfig()))));
+
+test("every file of the API alone, with its users", () =>
+  assertGolden("api-only", hostFiles(specOf(exampleConfig("api-only")))));
 
 test("the script that ships a phase", async () => {
   const spec = specOf(devConfig());

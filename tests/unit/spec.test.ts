@@ -59,7 +59,8 @@ const unknown = (what: string, got: string, expected: string, remedy: string): P
   remedy,
 });
 const noSuggestion = "remove it, or see docs/config.md for the right name";
-const topLevel = "clusterName, hosts, ssh, versions, binaries, network, runtime, overrides, certificates, proof";
+const topLevel =
+  "clusterName, system, hosts, ssh, versions, binaries, network, runtime, overrides, certificates, users, proof";
 const hostFields = "name, address, roles, port, user, hostKey, labels, taints";
 const components = "etcd, kubeApiserver, kubeControllerManager, kubeScheduler, kubelet, kubeProxy";
 const signals =
@@ -72,6 +73,14 @@ await writeFile(empty, "");
 const halfKey = join(directory, "half-key");
 await writeFile(halfKey, key.privateKey.slice(0, -40));
 const encrypted = await makeKey(join(directory, "encrypted"), "a passphrase");
+
+/** A sound system without nodes. */
+const apiOnly = () => ({
+  system: "api-only",
+  hosts: [{ name: "node1", address: "10.90.23.41", roles: ["control-plane"] }],
+});
+const withUser = (config: Base, change: object) =>
+  Object.assign(config, { users: [{ name: "jane", groups: ["a"], ...change }] });
 
 /** Name of the case → what changes in a sound configuration, and what is said about it. */
 const cases: Record<string, readonly [change: (config: Base) => void, ...problems: Problem[]]> = {
@@ -779,6 +788,150 @@ const cases: Record<string, readonly [change: (config: Base) => void, ...problem
     },
   ],
   "no replicas": [(c) => Object.assign(c, { proof: { replicas: 0 } }), invalid("proof.replicas", "0", "at least 1")],
+  "unknown system": [
+    (c) => Object.assign(c, { system: "apiOnly" }),
+    invalid("system", '"apiOnly"', "cluster or api-only"),
+  ],
+  "workers in a system without nodes": [
+    (c) => Object.assign(c, { system: "api-only" }),
+    {
+      what: "plainkube:hosts[0].roles has worker in a system without nodes",
+      got: "control-plane, worker in system api-only",
+      expected: "control-plane alone",
+      remedy: "remove worker from the roles",
+    },
+    {
+      what: "plainkube:hosts[1].roles has worker in a system without nodes",
+      got: "worker in system api-only",
+      expected: "control-plane alone",
+      remedy: "remove the host, or set system to cluster",
+    },
+  ],
+  "settings of what the system does not have": [
+    (c) => {
+      Object.assign(c, apiOnly(), {
+        overrides: {
+          kubeApiserver: { flags: { v: 2 } },
+          kubeScheduler: { flags: { v: 2 }, config: { parallelism: 4 } },
+          kubelet: { config: { maxPods: 7 } },
+        },
+        proof: { replicas: 2 },
+      });
+    },
+    {
+      what: "plainkube:overrides.kubeScheduler is for a component that the system does not have",
+      got: "v, parallelism in system api-only",
+      expected: "settings of etcd and kubeApiserver",
+      remedy: "remove overrides.kubeScheduler, or set system to cluster",
+    },
+    {
+      what: "plainkube:overrides.kubelet is for a component that the system does not have",
+      got: "maxPods in system api-only",
+      expected: "settings of etcd and kubeApiserver",
+      remedy: "remove overrides.kubelet, or set system to cluster",
+    },
+    {
+      what: "plainkube:proof.replicas is for a Deployment that the system does not have",
+      got: "2 in system api-only",
+      expected: "nothing",
+      remedy: "remove proof.replicas, or set system to cluster",
+    },
+  ],
+  "user without groups": [
+    (c) => Object.assign(c, { users: [{ name: "jane", groups: [] }] }),
+    invalid("users[0].groups", "[]", "at least one group"),
+  ],
+  "user whose groups are missing": [
+    (c) => Object.assign(c, { users: [{ name: "jane" }] }),
+    { what: "plainkube:users[0].groups is missing", got: "nothing", expected: "a list of groups", remedy: set },
+  ],
+  "users by name": [
+    (c) => Object.assign(c, { users: { jane: { groups: ["a"] } } }),
+    invalid("users", '{"jane":{"groups":["a"]}}', "a list of users"),
+  ],
+  "misspelled key of a user": [
+    (c) => Object.assign(c, { users: [{ name: "jane", groups: ["a"], binding: [] }] }),
+    unknown("users[0].binding", "binding", "name, groups, bindings", "did you mean bindings?"),
+  ],
+  "binding without a role": [
+    (c) => Object.assign(c, { users: [{ name: "jane", groups: ["a"], bindings: [{ namespace: "default" }] }] }),
+    {
+      what: "plainkube:users[0].bindings[0].clusterRole is missing",
+      got: "nothing",
+      expected: "the name of a ClusterRole, like view",
+      remedy: set,
+    },
+  ],
+  "binding in a namespace that cannot be": [
+    (c) => withUser(c, { bindings: [{ clusterRole: "view", namespace: "Team A" }] }),
+    invalid("users[0].bindings[0].namespace", '"Team A"', "a namespace: lower-case letters, digits and `-`"),
+  ],
+  ...Object.fromEntries(
+    ["", "jane doe", "jane/admin", "-jane", "jané", "jane\n", "system:admin", "CN=jane,O=system:masters"].map(
+      (user) => [
+        `user named ${JSON.stringify(user)}`,
+        [
+          (c: Base) => withUser(c, { name: user }),
+          invalid("users[0].name", JSON.stringify(user), "a user name of letters, digits, `.`, `_`, `@` and `-`"),
+        ] as const,
+      ],
+    ),
+  ),
+  "user with a name that is longer than a certificate's": [
+    (c) => withUser(c, { name: "j".repeat(65) }),
+    invalid(
+      "users[0].name",
+      JSON.stringify("j".repeat(65)),
+      "a user name of letters, digits, `.`, `_`, `@` and `-` of at most 64 characters",
+    ),
+  ],
+  "group with a comma": [
+    (c) => withUser(c, { groups: ["a,b"] }),
+    invalid("users[0].groups[0]", '"a,b"', "a group of letters, digits, `.`, `_`, `@`, `:` and `-`"),
+  ],
+  "groups of the cluster's own": [
+    (c) => withUser(c, { groups: ["dev", "system:masters"] }),
+    {
+      what: "plainkube:users[0].groups has a group of the cluster's own",
+      got: "system:masters",
+      expected: "groups that do not begin with system: (their rights cannot be taken back from a certificate)",
+      remedy: "remove it, and bind a ClusterRole: cluster-admin gives every right",
+    },
+  ],
+  "user with a name of the cluster's own": [
+    (c) => withUser(c, { name: "kube-apiserver-kubelet-client" }),
+    {
+      what: "plainkube:users[0].name is a name of the cluster's own",
+      got: "kube-apiserver-kubelet-client",
+      expected: "a name other than kubernetes-admin, kube-apiserver, kube-apiserver-kubelet-client",
+      remedy: "choose another name",
+    },
+  ],
+  "what is said twice of users": [
+    (c) => {
+      const bindings = ["edit", "view", "edit"].map((clusterRole) => ({ clusterRole, namespace: "default" }));
+      const jane = { name: "jane", groups: ["a", "b", "a"], bindings: [...bindings, { clusterRole: "edit" }] };
+      Object.assign(c, { users: [jane, { name: "joe", groups: ["a"] }, { name: "jane", groups: ["a"] }] });
+    },
+    {
+      what: "plainkube:users has the name jane more than once",
+      got: "users[0] and users[2]",
+      expected: "each name once",
+      remedy: "give each user a name of its own",
+    },
+    {
+      what: "plainkube:users[0].groups has a group twice",
+      got: "a",
+      expected: "each group once",
+      remedy: "remove one of them",
+    },
+    {
+      what: "plainkube:users[0].bindings has a binding twice",
+      got: "edit in default",
+      expected: "each binding once",
+      remedy: "remove one of them",
+    },
+  ],
 };
 
 for (const [name, [change, ...expected]] of Object.entries(cases)) {
@@ -804,6 +957,22 @@ test("the configuration that all cases start from is sound", () => {
   );
   assert.equal(spec.ssh.privateKey, key.privateKey);
   assert.equal(spec.proof.replicas, 4);
+});
+
+test("a system without nodes needs no worker", () => {
+  const spec = specOf({ ...base(), ...apiOnly() });
+  assert.deepEqual([spec.system, spec.controlPlane.name, spec.workers], ["api-only", "node1", []]);
+  assert.equal(specOf(base()).system, "cluster", "by default a whole cluster is built");
+});
+
+test("users with odd names are taken as they are", () => {
+  const bindings = [{ clusterRole: "system:node-reader" }, { clusterRole: "a.b_c", namespace: "kube-system" }];
+  const users = [
+    { name: "Jane.Doe@example.com", groups: ["team:a", "B_c", "7"], bindings },
+    { name: "x", groups: ["g".repeat(64)] },
+  ];
+  const [jane, x] = specOf({ ...base(), users }).users;
+  assert.deepEqual([jane, x], [users[0], { ...users[1], bindings: [] }]);
 });
 
 test("without a key and without an agent, only a preview goes on", () => {
