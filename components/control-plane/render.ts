@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { renderEtcd } from "../etcd/render.ts";
 import { concat, type Payload } from "../host/shipment.ts";
 import { binary, paths } from "../paths.ts";
-import { fill, merge, withFlags, withoutFlags, yaml } from "../render.ts";
+import { fill, merge, withFlags, yaml } from "../render.ts";
 import type { ClusterSpec } from "../spec.ts";
 import { parts } from "../system.ts";
 
@@ -14,6 +14,14 @@ const pair = (name: string): string[] => [pki(`${name}.crt`), pki(`${name}.key`)
 export const kubeconfigs = {
   controllerManager: `${paths.kubeconfig}/controller-manager.yaml`,
   scheduler: `${paths.kubeconfig}/scheduler.yaml`,
+} as const;
+
+/** Flags that say how kubelets are reached, taken away. */
+const withoutKubelets = {
+  "kubelet-certificate-authority": null,
+  "kubelet-client-certificate": null,
+  "kubelet-client-key": null,
+  "kubelet-preferred-address-types": null,
 } as const;
 
 /** What the system has on the host of the control plane, in the order in which it starts. */
@@ -28,15 +36,15 @@ export const renderControlPlane = (spec: ClusterSpec): Payload =>
 function renderApiServer(spec: ClusterSpec): Payload {
   const authentication = `${paths.etc}/authentication.yaml`;
   const hasNodes = parts[spec.system].has("nodes");
-  const whole = template("kube-apiserver");
-  const unit = fill(hasNodes ? whole : withoutFlags(whole, ["kubelet-"]), {
+  const unit = fill(template("kube-apiserver"), {
     ADDRESS: spec.controlPlane.address,
     DNS_DOMAIN: spec.network.dnsDomain,
     SERVICE_CIDR: spec.network.serviceCidr,
   });
+  const flags = { ...(!hasNodes && withoutKubelets), ...spec.overrides.kubeApiserver.flags };
   return {
     files: [
-      { path: `${paths.units}/kube-apiserver.service`, content: withFlags(unit, spec.overrides.kubeApiserver.flags) },
+      { path: `${paths.units}/kube-apiserver.service`, content: withFlags(unit, flags) },
       {
         path: authentication,
         content: yaml({

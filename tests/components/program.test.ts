@@ -1,18 +1,28 @@
 /**
- * What the program registers with the engine, for two clusters. Engine, plugins and hosts are stand-ins (program.ts): these
+ * What the program registers with the engine, for two clusters and the API alone. Engine, plugins and hosts are stand-ins (program.ts): these
  * tests prove names, order of ownership, certificates and the marking of secrets, not that a host accepts a script, that the
  * engine keeps a marked secret encrypted, or that a certificate is issued as asked for.
  */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import * as pulumi from "@pulumi/pulumi";
 import { parse } from "yaml";
 import { makeKey } from "../plugin/sshd.ts";
-import { customConfig, devConfig, directory, hostKey, key, type RawConfig, specOf } from "../unit/clusters.ts";
+import {
+  customConfig,
+  devConfig,
+  directory,
+  exampleConfig,
+  hostKey,
+  key,
+  type RawConfig,
+  specOf,
+} from "../unit/clusters.ts";
 import { assertGolden } from "../unit/golden.ts";
 import { payloadsOf } from "../unit/payloads.ts";
-import { isSecret, keyMarker, type Outcome, plain, type Registered, runProgram } from "./program.ts";
+import { isSecret, keyMarker, type Outcome, plain, type Registered, rsaKey, runProgram } from "./program.ts";
 
 const passphrase = "the-passphrase-of-the-key";
 const encrypted = await makeKey(join(directory, "encrypted"), passphrase);
@@ -30,6 +40,7 @@ const configs: Record<string, RawConfig> = {
       jump: { address: "jump.example.com", user: "hop", port: 2200, hostKey },
     },
   },
+  "api-only": { ...exampleConfig("api-only"), binaries: modules },
 };
 const clusters = new Map<string, Outcome>();
 before(async () => {
@@ -60,8 +71,10 @@ test("names, types and parents stay as they are: others would replace what runs"
 });
 
 test("all that is nobody's child is one of the runbook's steps, or the cluster's number", () => {
-  const steps = ["access", "binaries", "control-plane", "dns", "host", "node", "pki", "proof"];
+  const all = ["access", "binaries", "control-plane", "dns", "host", "node", "pki", "proof", "users"];
   each((cluster) => {
+    const alone = [...all.filter((step) => !["dns", "node", "proof"].includes(step)), "accounts"];
+    const steps = cluster === "api-only" ? alone : all;
     const tops = resourcesOf(cluster).filter((r) => r.parent === "");
     const concerns = tops.map((r) => (r.type.startsWith("plainkube:") ? r.type.split(":")[1] : `${r.type} ${r.name}`));
     assert.deepEqual([...new Set(concerns)].sort(), [...steps, "random:index/randomId:RandomId cluster"].sort());
@@ -70,7 +83,7 @@ test("all that is nobody's child is one of the runbook's steps, or the cluster's
 
 /** What must never be seen: the middle of the SSH key, its passphrase, and what stands for every private key. */
 const body = (pem: string) => pem.split("\n")[2] ?? "";
-const markers = [body(key.privateKey), body(encrypted.privateKey), passphrase, keyMarker("")];
+const markers = [body(key.privateKey), body(encrypted.privateKey), passphrase, keyMarker(""), body(rsaKey.privateKey)];
 
 /** Whether a text holds a secret, in whatever many layers of base64. */
 function leaks(text: string, depth = 3): boolean {
@@ -105,7 +118,7 @@ test("no secret is in any input that is not marked as one", () => {
       marked += Object.values(r.inputs).filter((v) => isSecret(v) && leaks(JSON.stringify(v))).length;
       for (const [path, text] of visible(r.inputs, r.name)) assert.ok(!leaks(text), `${cluster}: ${path}`);
     }
-    assert.ok(marked > 20, "the secrets are there, and marked");
+    assert.ok(marked > 15, `${marked} secrets are there, and marked`);
   });
 });
 
@@ -136,21 +149,26 @@ const settled = (value: unknown) =>
   new Promise<unknown>((resolve) => pulumi.output(value as pulumi.Input<object>).apply(resolve));
 
 test("kubeconfigs are secret outputs, and no other output holds a key", async () => {
-  for (const [name, value] of Object.entries(clusters.get("dev")?.outputs ?? {})) {
-    const text = JSON.stringify(await settled(value));
-    assert.equal(
-      await pulumi.isSecret(pulumi.output(value as pulumi.Input<object>)),
-      name === "kubeconfig",
-      `${name} is a secret`,
-    );
-    assert.equal(leaks(text), name === "kubeconfig", `${name} holds a key`);
+  for (const cluster of Object.keys(configs)) {
+    for (const [name, value] of Object.entries(clusters.get(cluster)?.outputs ?? {})) {
+      if (value === undefined) continue;
+      const text = JSON.stringify(await settled(value));
+      const secret = ["kubeconfig", "userKubeconfigs"].includes(name);
+      assert.equal(
+        await pulumi.isSecret(pulumi.output(value as pulumi.Input<object>)),
+        secret,
+        `${cluster}: ${name} is a secret`,
+      );
+      assert.equal(leaks(text), secret, `${cluster}: ${name} holds a key`);
+    }
   }
 });
 
 test("the outputs", async () => {
   const { outputs } = clusters.get("dev") ?? assert.fail();
   const names = ["apiEndpoint", "certificateExpiry", "kubeconfig", "serviceAddress", "serviceAnswers", "versions"];
-  assert.deepEqual(Object.keys(outputs).sort(), names);
+  const given = ({ outputs: all }: Outcome) => Object.keys(all).filter((name) => all[name] !== undefined);
+  assert.deepEqual(given({ resources: [], outputs }).sort(), names);
   const value = (name: string) => settled(outputs[name]);
   assert.equal(await value("apiEndpoint"), "https://10.90.23.41:6443");
   assert.equal(await value("serviceAddress"), "10.96.7.7");
@@ -170,7 +188,7 @@ test("the outputs", async () => {
 interface Asked {
   readonly ca: string;
   readonly cn: string;
-  readonly o?: string;
+  readonly o?: string | readonly string[];
   readonly uses: readonly string[];
   readonly dns?: readonly string[];
   readonly ip?: readonly string[];
@@ -187,6 +205,14 @@ const nodeCertificates = (name: string, address: string): Record<string, Asked> 
     ip: [address],
   },
 });
+
+const userCertificates = (users: Record<string, readonly string[]>): Record<string, Asked> =>
+  Object.fromEntries(
+    Object.entries(users).map(([cn, groups]) => [
+      `user-${cn}`,
+      { ca: "kubernetes", cn, o: groups, uses: ["client_auth"] },
+    ]),
+  );
 
 const clusterCertificates = (name: string, address: string, dns: string[], ip: string[]): Record<string, Asked> => ({
   admin: { ca: "kubernetes", cn: "kubernetes-admin", o: "system:masters", uses: ["client_auth"] },
@@ -233,6 +259,21 @@ const certificates: Record<string, Record<string, Asked>> = {
     ),
     ...nodeCertificates("worker-a", "172.31.5.11"),
     ...nodeCertificates("worker-b", "172.31.5.12"),
+    ...userCertificates({ "Jane.Doe@example.com": ["team:a", "developers"], joe: ["guests"] }),
+  },
+  // None for kubelets, kube-proxy and controllers.
+  "api-only": {
+    ...Object.fromEntries(
+      Object.entries(
+        clusterCertificates(
+          "node1",
+          "10.90.23.41",
+          ["kubernetes.default.svc.cluster.local", "node1", "localhost"],
+          ["10.96.0.1"],
+        ),
+      ).filter(([id]) => !["apiserver-kubelet-client", "controller-manager", "proxy", "scheduler"].includes(id)),
+    ),
+    ...userCertificates({ viewer: ["readers"], "editor@example.com": ["developers", "team:api"] }),
   },
 };
 
@@ -241,14 +282,6 @@ test("every certificate has the names and usages that it needs, and no more", ()
     const requests = new Map(ofType(cluster, "tls:index/certRequest:CertRequest").map((r) => [r.name, r.inputs]));
     const asked = ofType(cluster, "tls:index/locallySignedCert:LocallySignedCert").map((r): [string, Asked] => {
       const id = r.name.replace(/^pki-(.*)-cert$/, "$1");
-      const request = requests.get(`pki-${id}-request`) ?? assert.fail(`${r.name} has no request`);
-      const { commonName, organization, ...rest } = request.subject as Record<string, string>;
-      assert.deepEqual(rest, {}, "nothing else in the subject");
-      assert.deepEqual(
-        Object.keys(request).filter((k) => !/^(subject|privateKeyPem|dnsNames|ipAddresses)$/.test(k)),
-        [],
-      );
-      assert.equal(r.inputs.certRequestPem, `request pki-${id}-request`);
       assert.equal(r.inputs.isCaCertificate, undefined, `${r.name} may sign nothing`);
       assert.deepEqual([r.inputs.validityPeriodHours, r.inputs.earlyRenewalHours], [8760, 720]);
       const ca = /pki-(.*)-ca-cert/.exec(String(r.inputs.caCertPem))?.[1] ?? "";
@@ -258,6 +291,15 @@ test("every certificate has the names and usages that it needs, and no more", ()
       );
       const [first, ...uses] = r.inputs.allowedUses as string[];
       assert.equal(first, "digital_signature");
+      if (id.startsWith("user-")) return [id, { ca, ...subjectOf(String(r.inputs.certRequestPem)), uses }];
+      const request = requests.get(`pki-${id}-request`) ?? assert.fail(`${r.name} has no request`);
+      const { commonName, organization, ...rest } = request.subject as Record<string, string>;
+      assert.deepEqual(rest, {}, "nothing else in the subject");
+      assert.deepEqual(
+        Object.keys(request).filter((k) => !/^(subject|privateKeyPem|dnsNames|ipAddresses)$/.test(k)),
+        [],
+      );
+      assert.equal(r.inputs.certRequestPem, `request pki-${id}-request`);
       return [
         id,
         {
@@ -273,6 +315,19 @@ test("every certificate has the names and usages that it needs, and no more", ()
     assert.deepEqual(Object.fromEntries(asked.sort()), sorted(certificates[cluster] ?? {}));
   });
 });
+/** Name and groups in a certificate request, as OpenSSL reads and verifies it. */
+function subjectOf(request: string): { readonly cn: string; readonly o: readonly string[] } {
+  const args = ["req", "-verify", "-noout", "-subject", "-nameopt", "multiline,-align"];
+  const { status, stdout, stderr } = spawnSync("openssl", args, { input: request, encoding: "utf8" });
+  assert.equal(status, 0, stderr);
+  assert.match(stderr, /verify OK/);
+  const values = (field: string) =>
+    [...stdout.matchAll(new RegExp(`^ *${field} = (.*)$`, "gm"))].map((m) => m[1] ?? "");
+  const [cn = "", ...others] = values("commonName");
+  assert.deepEqual(others, []);
+  return { cn, o: values("organizationName") };
+}
+
 const sorted = (record: object) => Object.fromEntries(Object.entries(record).sort());
 
 test("the three authorities only sign, and every key is of its own and of a kind that Go's TLS takes", () => {
@@ -292,7 +347,9 @@ test("the three authorities only sign, and every key is of its own and of a kind
     assert.equal(keys.length, count, "a key for each certificate, and one for service accounts");
     for (const { name, inputs } of keys) {
       const rsa = { algorithm: "RSA", rsaBits: 2048 };
-      const expected = name === "pki-service-account-key" ? rsa : { algorithm: "ECDSA", ecdsaCurve: "P256" };
+      // Signatures of RSA keys are the same each time: the program makes users' certificate requests at each run.
+      const isRsa = /^pki-(service-account|user-.*)-key$/.test(name);
+      const expected = isRsa ? rsa : { algorithm: "ECDSA", ecdsaCurve: "P256" };
       assert.deepEqual(inputs, expected, name);
     }
   });
@@ -352,7 +409,7 @@ test("what is inside the cluster goes with the control plane's host, through one
     const { controlPlane } = specOf({ ...configs[cluster] });
     const root = rootOf(cluster, controlPlane.address);
     const inside = resourcesOf(cluster).filter((r) => r.type.startsWith("kubernetes:"));
-    assert.ok(inside.length >= 9);
+    assert.ok(inside.length >= (cluster === "api-only" ? 6 : 9));
     for (const r of inside) {
       assert.equal(r.deletedWith, root.urn, r.name);
       assert.ok(r.provider.startsWith(`${provider.urn}::`), `${r.name} uses the provider`);
@@ -393,13 +450,54 @@ function unmarked(value: unknown): unknown {
 
 /**
  * SSH connections of a first `up`, each command dialling once: root, binaries of each
- * stage, control plane, runtime, node, proof.
+ * stage, control plane, runtime, node, proof, users.
  * sshd's default of MaxStartups (10:30:100) counts connections that have not logged in yet.
  */
 const connections: Record<string, Record<string, number>> = {
   dev: { "10.90.23.41": 8, "10.90.23.42": 6 },
-  custom: { "172.31.5.10": 6, "172.31.5.11": 6, "172.31.5.12": 6 },
+  custom: { "172.31.5.10": 7, "172.31.5.11": 6, "172.31.5.12": 6 },
+  "api-only": { "10.90.23.41": 4 },
 };
+
+test("users get bindings, a kubeconfig of their own and a context in the administrator's", async () => {
+  const bound = (cluster: string) =>
+    resourcesOf(cluster)
+      .filter((r) => r.parent.endsWith("::users") && r.type.startsWith("kubernetes:"))
+      .map(({ type, name, inputs }) => {
+        const { metadata, roleRef, subjects } = inputs as Record<string, Record<string, unknown>>;
+        assert.deepEqual(subjects, [{ apiGroup: roleRef?.apiGroup, kind: "User", name: name.split(":")[0]?.slice(6) }]);
+        assert.deepEqual(metadata?.annotations, { "pulumi.com/deletionPropagationPolicy": "background" });
+        return `${type.split(":").at(-1)} ${metadata?.name} in ${metadata?.namespace ?? "all"}: ${roleRef?.name}`;
+      })
+      .sort();
+  const jane = "plainkube:Jane.Doe@example.com";
+  assert.deepEqual(bound("custom"), [
+    `ClusterRoleBinding ${jane}:view in all: view`,
+    `RoleBinding ${jane}:admin in kube-public: admin`,
+  ]);
+  // No controller fills the roles view and edit here.
+  const editor = "plainkube:editor@example.com:system:aggregate-to";
+  assert.deepEqual(bound("api-only"), [
+    `ClusterRoleBinding ${editor}-edit in all: system:aggregate-to-edit`,
+    `ClusterRoleBinding ${editor}-view in all: system:aggregate-to-view`,
+    "RoleBinding plainkube:viewer:system:aggregate-to-view in default: system:aggregate-to-view",
+  ]);
+  const { outputs } = clusters.get("custom") ?? assert.fail();
+  const own = (await settled(outputs.userKubeconfigs)) as Record<string, string>;
+  const users = (kubeconfig: unknown) => parse(String(kubeconfig)).users.map((u: { name: string }) => u.name);
+  assert.deepEqual(
+    Object.entries(own).map(([user, file]) => [user, users(file)]),
+    [
+      ["Jane.Doe@example.com", ["Jane.Doe@example.com"]],
+      ["joe", ["joe"]],
+    ],
+  );
+  const whole = await settled(outputs.kubeconfig);
+  assert.deepEqual(users(whole), ["kubernetes-admin", "Jane.Doe@example.com", "joe"]);
+  assert.equal(parse(String(whole))["current-context"], "kubernetes-admin@custom");
+  const [provider] = ofType("custom", "pulumi:providers:kubernetes");
+  assert.deepEqual(users(plain(provider?.inputs.kubeconfig)), ["kubernetes-admin"], "more users change no provider");
+});
 
 test("a host is dialled a handful of times", () => {
   each((cluster) => {
@@ -419,18 +517,20 @@ const kubeletSecrets = [
 ];
 const proxySecrets = ["0600 /etc/plainkube/kubeconfig/kube-proxy.yaml"];
 const pair = (name: string) => [`0600 /etc/plainkube/pki/${name}.crt`, `0600 /etc/plainkube/pki/${name}.key`];
-const controlPlaneSecrets = [
+const controlPlaneSecrets = (cluster: string) => [
   "0644 /etc/plainkube/pki/etcd/ca.crt",
   ...["etcd/server", "etcd/peer", "apiserver-etcd-client"].flatMap(pair),
   "0644 /etc/plainkube/pki/ca.crt",
-  "0600 /etc/plainkube/pki/ca.key",
-  ...["apiserver", "apiserver-kubelet-client"].flatMap(pair),
+  ...(cluster === "api-only" ? [] : ["0600 /etc/plainkube/pki/ca.key"]),
+  ...pair("apiserver"),
+  ...(cluster === "api-only" ? [] : pair("apiserver-kubelet-client")),
   "0644 /etc/plainkube/pki/front-proxy-ca.crt",
   ...pair("front-proxy-client"),
   "0600 /etc/plainkube/pki/sa.pub",
   "0600 /etc/plainkube/pki/sa.key",
-  "0600 /etc/plainkube/kubeconfig/controller-manager.yaml",
-  "0600 /etc/plainkube/kubeconfig/scheduler.yaml",
+  ...(cluster === "api-only"
+    ? []
+    : ["controller-manager", "scheduler"].map((name) => `0600 /etc/plainkube/kubeconfig/${name}.yaml`)),
 ];
 
 test("each phase ships the files that the golden tests show, and the keys that its units need", () => {
@@ -454,7 +554,7 @@ test("each phase ships the files that the golden tests show, and the keys that i
         assert.equal([...script.matchAll(/<<'PLAINKUBE_END_OF_FILE'$/gm)].length, payload.files.length);
         const secrets = [...script.matchAll(/^secret (\S+ \S+) /gm)].map(([, what]) => what);
         const expected: Record<string, readonly string[]> = {
-          "control-plane": controlPlaneSecrets,
+          "control-plane": controlPlaneSecrets(cluster),
           runtime: [],
           node: host.isWorker ? [...kubeletSecrets, ...proxySecrets] : proxySecrets,
         };

@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from "node:crypto";
 import * as pulumi from "@pulumi/pulumi";
 import type resproto from "@pulumi/pulumi/proto/resource_pb.js";
 import { projectDirectory, type RawConfig } from "../unit/clusters.ts";
@@ -40,12 +41,22 @@ export const plain = (value: unknown): unknown => (isSecret(value) ? value.value
 /** A key as the stand-in of the TLS provider makes it. */
 export const keyMarker = (name: string): string => `the-private-key-named-${name}`;
 
+/** A real key: the program itself signs with those of users. */
+export const rsaKey = generateKeyPairSync("rsa", {
+  modulusLength: 2048,
+  publicKeyEncoding: { type: "spki", format: "pem" },
+  privateKeyEncoding: { type: "pkcs1", format: "pem" },
+});
+
 const pem = (what: string, content: string) => `-----BEGIN ${what}-----\n${content}\n-----END ${what}-----\n`;
 
 /** What a provider would add to the inputs of a resource. */
 function computed({ type, name, inputs }: pulumi.runtime.MockResourceArgs): Record<string, unknown> {
   switch (type) {
     case "tls:index/privateKey:PrivateKey":
+      if (inputs.algorithm === "RSA") {
+        return { privateKeyPem: pulumi.secret(rsaKey.privateKey), publicKeyPem: rsaKey.publicKey };
+      }
       return {
         privateKeyPem: pulumi.secret(pem("PRIVATE KEY", keyMarker(name))),
         publicKeyPem: pem("PUBLIC KEY", name),

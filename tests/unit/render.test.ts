@@ -141,6 +141,12 @@ test("withFlags replaces what stands there and adds the rest", () => {
   assert.equal(withFlags(unit, { "kubeconfig-x": 2 }).split("\n")[4], "  --kubeconfig-x=2 \\");
 });
 
+test("withFlags takes a flag out, the last one too", () => {
+  const lines = "ExecStart=/bin/it \\\n  --a=1 \\\n  --b=2\nRestart=no\n";
+  assert.equal(withFlags(lines, { b: null, c: null }), "ExecStart=/bin/it \\\n  --a=1\nRestart=no\n");
+  assert.equal(withFlags(lines, { a: null, b: null }), "ExecStart=/bin/it\nRestart=no\n");
+});
+
 test("withFlags takes a command of one line, and no unit without a command", () => {
   assert.equal(withFlags("ExecStart=/bin/it\nRestart=no\n", { v: 1 }), "ExecStart=/bin/it \\\n  --v=1\nRestart=no\n");
   assert.throws(() => withFlags("[Service]\nExecStartPre=/bin/x\n", { v: 1 }), /the unit has no ExecStart/);
