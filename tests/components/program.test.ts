@@ -268,7 +268,7 @@ const certificates: Record<string, Record<string, Asked>> = {
         clusterCertificates(
           "node1",
           "10.90.23.41",
-          ["kubernetes.default.svc.cluster.local", "node1", "localhost"],
+          ["kubernetes.default.svc.cluster.local", "node1", "localhost", "kubernetes.default.svc.cluster"],
           ["10.96.0.1"],
         ),
       ).filter(([id]) => !["apiserver-kubelet-client", "controller-manager", "proxy", "scheduler"].includes(id)),

@@ -89,8 +89,8 @@ test("the serving certificate holds the names of the document", async () => {
   const shell =
     "openssl s_client -connect 10.90.23.41:6443 </dev/null 2>/dev/null | openssl x509 -noout -ext subjectAltName";
   const text = await must([...insideLan(cluster.instance), "sh", "-c", shell]);
-  const names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
-  for (const san of [...names.map((name) => `DNS:${name}`), "IP Address:127.0.0.1", "IP Address:10.96.0.1"]) {
+  const names = ["", ".default", ".default.svc", ".default.svc.cluster", ".default.svc.cluster.local"];
+  for (const san of [...names.map((name) => `DNS:kubernetes${name}`), "IP Address:127.0.0.1", "IP Address:10.96.0.1"]) {
     assert.ok(
       text.split(/[,\n]/).some((part) => part.trim() === san),
       `${san} in ${text}`,
@@ -181,6 +181,18 @@ test("a binding to a role that is not there is refused, and a user who is remove
   await refuses(viewer, "get", "pods");
   await allows(editor, "get", "pods");
   assert.deepEqual(await cluster.restartedSince(earlier), []);
+});
+
+test("the host stays with its system for life", async () => {
+  await cluster.stack.configure({
+    ...cluster.config,
+    "plainkube:system": "cluster",
+    "plainkube:hosts": [{ name: "node1", address: "10.90.23.41", roles: ["control-plane", "worker"] }],
+    "plainkube:runtime": { allowCgroupV1: true },
+  });
+  const output = await cluster.failingUp();
+  assert.match(output, /a setting that a cluster keeps for life: got podCidr .*; expected podCidr .* system api-only;/);
+  await cluster.stack.configure(cluster.config);
 });
 
 test("destroy gives the host back", () => cluster.assertGivenBack());
