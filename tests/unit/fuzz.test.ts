@@ -8,10 +8,12 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { parse } from "yaml";
+import { renderKubeconfig } from "../../components/access/kubeconfig.ts";
 import { sshConfig } from "../../components/binaries/upload.ts";
 import { renderCorefile } from "../../components/dns/render.ts";
 import { phaseScript, wholeScript } from "../../components/host/shipment.ts";
 import { ConfigError } from "../../components/spec.ts";
+import { renderUserProbe } from "../../components/users/render.ts";
 import { customConfig, directory, hostKey, type RawConfig, specOf } from "./clusters.ts";
 import { payloadsOf } from "./payloads.ts";
 
@@ -83,6 +85,11 @@ const override =
     });
   };
 
+const user =
+  (change: (v: string) => object): Change =>
+  (c, v) =>
+    Object.assign((c.users as object[])[0] ?? {}, change(v));
+
 const settings: Record<string, Change> = {
   clusterName: (c, v) => Object.assign(c, { clusterName: v }),
   "hosts[].name": host("name"),
@@ -99,6 +106,14 @@ const settings: Record<string, Change> = {
   "runtime.evictionHard": (c, v) => under("runtime", "evictionHard")(c, { "memory.available": v } as unknown as string),
   "certificates.extraApiSans": (c, v) => under("certificates", "extraApiSans")(c, [v] as unknown as string),
   "binaries.mirror": (c, v) => under("binaries", "mirror")(c, `https://example.com/${v}`),
+  "users[].name": user((name) => ({ name })),
+  "users[].groups": user((group) => ({ groups: [group] })),
+  "users[].bindings[].clusterRole": user((clusterRole) => ({
+    bindings: [{ clusterRole, namespace: "kube-public" }, { clusterRole: "view" }],
+  })),
+  "users[].bindings[].namespace": user((namespace) => ({
+    bindings: [{ clusterRole: "admin", namespace }, { clusterRole: "view" }],
+  })),
   "overrides.etcd.config": override("etcd", "config"),
   "overrides.etcd.config by name": override("etcd", "config", true),
   "overrides.kubeApiserver.flags": override("kubeApiserver", "flags"),
@@ -126,6 +141,11 @@ function render(config: RawConfig): Map<string, string> {
     }
   }
   files.set("Corefile", renderCorefile(spec));
+  const users = ["someone", ...spec.users.map((u) => u.name)].map((name) => ({ name, cert: "-", key: "-" }));
+  const [admin, ...others] = users;
+  assert.ok(admin);
+  files.set("kubeconfig.yaml", renderKubeconfig(spec, "-", [admin, ...others]));
+  files.set("users.sh", renderUserProbe(spec, admin, others));
   const endpoint = spec.hosts[1];
   assert.ok(endpoint);
   const order = { endpoint: { ...endpoint, host: endpoint.address }, dialAttempts: 1, dialTimeoutSeconds: 1 };
