@@ -50,11 +50,11 @@ if (system.has("dns")) new Dns("dns", { spec, access, nodes });
 // A Deployment over all workers behind a Service that answers from each host.
 const proof = system.has("proof") ? new Proof("proof", { spec, access, nodes }) : undefined;
 
-export const kubeconfig = access.kubeconfig;
-export const userKubeconfigs = access.userKubeconfigs;
-export const userRequests = users.requests;
-export const apiEndpoint = spec.apiEndpoint;
-export const serviceAddress = proof?.address;
-export const serviceAnswers = proof?.answers;
-export const versions = spec.versions;
-export const certificateExpiry = pki.firstExpiry;
+export default {
+  kubeconfig: access.kubeconfig,
+  apiEndpoint: spec.apiEndpoint,
+  ...users.outputs,
+  ...(proof && { serviceAddress: proof.address, serviceAnswers: proof.answers }),
+  versions: spec.versions,
+  certificateExpiry: pki.firstExpiry,
+};

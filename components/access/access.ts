@@ -25,8 +25,6 @@ export const bindingOf = (clusterRole: string, user: string) => ({
 export class Access extends pulumi.ComponentResource {
   /** The administrator's, of the group system:masters, with a context for each user beside it; secret. */
   readonly kubeconfig: pulumi.Output<string>;
-  /** User → a kubeconfig with nothing of anyone else's; secret. Nothing without users. */
-  readonly userKubeconfigs: pulumi.Output<Record<string, string>> | undefined;
   readonly #provider: kubernetes.Provider;
   readonly #controlPlane: ControlPlane;
 
@@ -39,10 +37,7 @@ export class Access extends pulumi.ComponentResource {
     const { spec, pki, controlPlane } = args;
     this.#controlPlane = controlPlane;
     const ca = pki.authorities.kubernetes;
-    const users = [...pki.users];
-    this.kubeconfig = kubeconfigWith(spec, ca, [["kubernetes-admin", pki.cluster.admin], ...users]);
-    const own = Object.fromEntries(users.map(([user, pair]) => [user, kubeconfigOf(spec, user, ca, pair)]));
-    this.userKubeconfigs = users.length > 0 ? pulumi.secret(pulumi.output(own)) : undefined;
+    this.kubeconfig = kubeconfigWith(spec, ca, [["kubernetes-admin", pki.cluster.admin], ...pki.users]);
     this.#provider = new kubernetes.Provider(
       `${name}-provider`,
       {

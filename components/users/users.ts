@@ -2,7 +2,7 @@ import { remote } from "@pulumi/command";
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { type Access, bindingOf, deletedAtOnce } from "../access/access.ts";
-import { credentials } from "../access/kubeconfig.ts";
+import { credentials, kubeconfigOf } from "../access/kubeconfig.ts";
 import type { ControlPlane } from "../control-plane/control-plane.ts";
 import { rootShell } from "../host/shipment.ts";
 import type { Pki } from "../pki/pki.ts";
@@ -23,13 +23,16 @@ export interface UsersArgs {
  * else proves the system, the administrator and a request without a certificate are tried in any case.
  */
 export class Users extends pulumi.ComponentResource {
-  /** Who asked for what and how it was answered, a line each; nothing where nobody asked. */
-  readonly requests: pulumi.Output<string[]> | undefined;
+  readonly outputs: {
+    /** User → a kubeconfig with nothing of anyone else's; secret. Not there without users. */
+    readonly userKubeconfigs?: pulumi.Output<Record<string, string>>;
+    /** Who asked for what and how it was answered, a line each. Not there where nobody asked. */
+    readonly userRequests?: pulumi.Output<string[]>;
+  };
 
   constructor(name: string, args: UsersArgs, opts?: pulumi.ComponentResourceOptions) {
     super("plainkube:users:Users", name, {}, opts);
-    const { spec, pki, access, controlPlane } = args;
-    const { host } = controlPlane;
+    const { spec, pki, access } = args;
     const bindings = spec.users.flatMap((user) =>
       rightsOf(spec, user).map(({ clusterRole, namespace }) => {
         const id = [user.name, clusterRole, ...(namespace ? [namespace] : [])].join(":");
@@ -48,23 +51,33 @@ export class Users extends pulumi.ComponentResource {
         );
       }),
     );
-    if (spec.users.length > 0 || !parts[spec.system].has("proof")) {
-      const script = pulumi
-        .all([credentials(["kubernetes-admin", pki.cluster.admin]), pulumi.all([...pki.users].map(credentials))])
-        .apply(([admin, users]) => renderUserProbe(spec, admin, users));
-      const probe = new remote.Command(
-        `${name}-${host.spec.name}`,
-        {
-          connection: host.connection,
-          create: rootShell(),
-          stdin: pulumi.secret(script),
-          addPreviousOutputInEnv: false,
-        },
-        { parent: this, deletedWith: host.root, dependsOn: [controlPlane.ready, ...bindings] },
-      );
-      // Made of a secret, but it holds none.
-      this.requests = pulumi.unsecret(probe.stdout).apply((lines) => lines.trimEnd().split("\n"));
-    }
+    const ca = pki.authorities.kubernetes;
+    const own = [...pki.users].map(([user, pair]) => [user, kubeconfigOf(spec, user, ca, pair)] as const);
+    const isAsked = own.length > 0 || !parts[spec.system].has("proof");
+    this.outputs = {
+      ...(own.length > 0 && { userKubeconfigs: pulumi.secret(pulumi.output(Object.fromEntries(own))) }),
+      ...(isAsked && { userRequests: this.#ask(name, args, bindings) }),
+    };
     this.registerOutputs({});
+  }
+
+  /** Sends the requests, once the bindings are there. */
+  #ask(name: string, { spec, pki, controlPlane }: UsersArgs, bindings: pulumi.Resource[]): pulumi.Output<string[]> {
+    const { host } = controlPlane;
+    const script = pulumi
+      .all([credentials(["kubernetes-admin", pki.cluster.admin]), pulumi.all([...pki.users].map(credentials))])
+      .apply(([admin, users]) => renderUserProbe(spec, admin, users));
+    const probe = new remote.Command(
+      `${name}-${host.spec.name}`,
+      {
+        connection: host.connection,
+        create: rootShell(),
+        stdin: pulumi.secret(script),
+        addPreviousOutputInEnv: false,
+      },
+      { parent: this, deletedWith: host.root, dependsOn: [controlPlane.ready, ...bindings] },
+    );
+    // Made of a secret, but it holds none.
+    return pulumi.unsecret(probe.stdout).apply((lines) => lines.trimEnd().split("\n"));
   }
 }

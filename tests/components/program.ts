@@ -131,7 +131,7 @@ export async function runProgram(
   await pulumi.runtime.setMocks(mocks, "plainkube", "dev", preview);
   record(resources);
   const program = new URL(`../../index.ts?run=${runs++}`, import.meta.url).href;
-  const outputs = await import(program);
+  const { default: outputs } = await import(program);
   await pulumi.runtime.disconnect();
   return { resources, outputs };
 }
