@@ -6,6 +6,7 @@ import { ControlPlane } from "./components/control-plane/control-plane.ts";
 import { Dns } from "./components/dns/dns.ts";
 import { Host } from "./components/host/host.ts";
 import { planOf } from "./components/host/plan.ts";
+import { MinimalPki } from "./components/minimal/pki.ts";
 import { Node } from "./components/node/node.ts";
 import { Pki } from "./components/pki/pki.ts";
 import { Proof } from "./components/proof/proof.ts";
@@ -18,7 +19,7 @@ const { hex: cluster } = new RandomId("cluster", { byteLength: 4 });
 const hosts = spec.hosts.map((host) => new Host(host.name, { spec, host, cluster, ...planOf(spec, host) }));
 
 // Every key and certificate.
-const pki = new Pki("pki", { spec });
+const pki = spec.system === "minimal" ? new MinimalPki("pki", { spec }) : new Pki("pki", { spec });
 
 // Verified binaries on every host.
 const ready = hosts.map((host) => ({
@@ -37,7 +38,7 @@ const nodes = ready.map((on) => new Node(on.host.spec.name, { spec, pki, apiRead
 
 // The administrator's access, and what runs inside the cluster.
 const access = new Access("access", { spec, pki, controlPlane });
-new Dns("dns", { spec, access, nodes });
+if (spec.system === "cluster") new Dns("dns", { spec, access, nodes });
 
 // A Deployment over all workers behind a Service that answers from each host.
 const proof = new Proof("proof", { spec, access, nodes });

@@ -1,3 +1,5 @@
+import type { Choices } from "./spec.ts";
+
 /** Every path that plainkube uses on a host, once. Reset removes exactly these, and `kubelet` and `etcd` data. */
 export const paths = {
   /** Binaries by content, and the names that link to them. */
@@ -29,6 +31,44 @@ export const paths = {
   containerdRun: "/run/plainkube/containerd",
   containerdSocket: "/run/plainkube/containerd/containerd.sock",
 } as const;
+
+/** Where a system has what is sent to a host and what a reset has to know. */
+export interface Layout {
+  /** Folder of all that is placed: empty before, gone after. */
+  readonly opt: string;
+  readonly store: string;
+  readonly bin: string;
+  readonly cniBin: string;
+  readonly images: string;
+  /** containerd's folders; its socket lies in the second. */
+  readonly containerdRoot: string;
+  readonly containerdState: string;
+}
+
+/** The parts of `paths` that another system has elsewhere. */
+export const clusterLayout: Layout = {
+  opt: paths.opt,
+  store: paths.store,
+  bin: paths.bin,
+  cniBin: paths.cniBin,
+  images: paths.images,
+  containerdRoot: paths.containerd,
+  containerdState: paths.containerdRun,
+};
+
+/** One folder, as in the document that the system `minimal` follows; containerd's own defaults need no setting. */
+export const minimalLayout: Layout = {
+  opt: "/opt/k8s",
+  store: "/opt/k8s/store",
+  bin: "/opt/k8s",
+  cniBin: "/opt/k8s",
+  images: "/opt/k8s",
+  containerdRoot: "/var/lib/containerd",
+  containerdState: "/run/containerd",
+};
+
+export const layoutOf = ({ system }: Pick<Choices, "system">): Layout =>
+  system === "minimal" ? minimalLayout : clusterLayout;
 
 /** The path of a binary by its name. */
 export const binary = (name: string): string => `${paths.bin}/${name}`;

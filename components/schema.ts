@@ -229,6 +229,9 @@ const runtime = z.strictObject({
     .describe("Kubelet's evictionHard thresholds."),
 });
 
+/** What upstream's defaults and ours have in common is not rendered where few settings are wanted. */
+export const runtimeDefaults = runtime.parse({});
+
 const flagValue = z.union(
   [text(plainText, "text in one line", 4096), z.number(), z.boolean()],
   "text in one line of at most 4096 characters, a number, true or false",
@@ -280,7 +283,15 @@ const proof = z.strictObject({
     .describe("Replicas of the Deployment that proves the cluster. Default: one for each worker, and at least 4."),
 });
 
+export const systems = ["cluster", "minimal"] as const;
+
 export const clusterSchema = z.strictObject({
+  system: z
+    .enum(systems, "cluster or minimal")
+    .default("cluster")
+    .describe(
+      "What is built. `cluster`: everything of a sound cluster. `minimal`: the fewest components, flags and files that answer a Service, below /opt/k8s; see docs/systems/minimal.md.",
+    ),
   clusterName: text(dnsLabel, "a DNS label: lower-case letters, digits and `-`", 63)
     .default("plainkube")
     .describe("Name of the cluster in kubeconfigs."),

@@ -1,6 +1,7 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { ControlPlane } from "../control-plane/control-plane.ts";
+import type { MinimalPki } from "../minimal/pki.ts";
 import type { Pki } from "../pki/pki.ts";
 import type { ClusterSpec } from "../spec.ts";
 import { kubeconfigOf } from "./kubeconfig.ts";
@@ -17,7 +18,7 @@ export class Access extends pulumi.ComponentResource {
 
   constructor(
     name: string,
-    args: { spec: ClusterSpec; pki: Pki; controlPlane: ControlPlane },
+    args: { spec: ClusterSpec; pki: Pki | MinimalPki; controlPlane: ControlPlane },
     opts?: pulumi.ComponentResourceOptions,
   ) {
     super("plainkube:access:Access", name, {}, opts);
@@ -35,6 +36,12 @@ export class Access extends pulumi.ComponentResource {
       },
       { parent: this, dependsOn: [controlPlane.ready] },
     );
+    // Where every user may do everything, nobody needs to be allowed something.
+    if (spec.system === "cluster") this.#allowKubelets(name);
+    this.registerOutputs({});
+  }
+
+  #allowKubelets(name: string): void {
     new kubernetes.rbac.v1.ClusterRoleBinding(
       `${name}-apiserver-to-kubelet`,
       {
@@ -44,7 +51,6 @@ export class Access extends pulumi.ComponentResource {
       },
       this.options(this),
     );
-    this.registerOutputs({});
   }
 
   /** Options of a resource inside the cluster. */

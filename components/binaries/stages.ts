@@ -1,11 +1,14 @@
-import { paths } from "../paths.ts";
+import type { Layout } from "../paths.ts";
 import type { Choices } from "../spec.ts";
 
 /** What is sent together, in the order in which it is sent. */
 export type Stage = "control-plane" | "runtime" | "network";
 
 /** Binaries and images by what needs them, as the configuration chooses them. */
-export const stagesOf = (_choices: Choices): Readonly<Record<Stage, readonly string[]>> => ({
+export const stagesOf = (choices: Choices): Readonly<Record<Stage, readonly string[]>> =>
+  choices.system === "minimal" ? minimalStages : clusterStages;
+
+const clusterStages: Readonly<Record<Stage, readonly string[]>> = {
   "control-plane": ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"],
   runtime: [
     "containerd",
@@ -22,12 +25,29 @@ export const stagesOf = (_choices: Choices): Readonly<Record<Stage, readonly str
     "kubelet",
   ],
   network: ["kube-proxy", "kubectl"],
-});
+};
+
+const minimalStages: Readonly<Record<Stage, readonly string[]>> = {
+  "control-plane": clusterStages["control-plane"],
+  runtime: [
+    "containerd",
+    "containerd-shim-runc-v2",
+    "ctr",
+    "runc",
+    "bridge",
+    "host-local",
+    "loopback",
+    "pause.tar",
+    "workload.tar",
+    "kubelet",
+  ],
+  network: ["kube-proxy"],
+};
 
 const cniPlugins: readonly string[] = ["bridge", "host-local", "loopback", "portmap"];
 
 /** The name by which a host finds a binary or image. */
-export function linkOf(name: string): string {
-  if (cniPlugins.includes(name)) return `${paths.cniBin}/${name}`;
-  return name.endsWith(".tar") ? `${paths.images}/${name}` : `${paths.bin}/${name}`;
+export function linkOf(name: string, { cniBin, images, bin }: Layout): string {
+  if (cniPlugins.includes(name)) return `${cniBin}/${name}`;
+  return name.endsWith(".tar") ? `${images}/${name}` : `${bin}/${name}`;
 }

@@ -15,7 +15,7 @@ export interface HostPlan {
 }
 
 /** What a host's roles bring to it, so that preflight can look for what stands in the way. */
-export function planOf(_choices: Choices, { isControlPlane, isWorker }: HostSpec): HostPlan {
+export function planOf(choices: Choices, { isControlPlane, isWorker }: HostSpec): HostPlan {
   return {
     stages: [
       ...(isControlPlane ? ["control-plane" as const] : []),
@@ -24,7 +24,8 @@ export function planOf(_choices: Choices, { isControlPlane, isWorker }: HostSpec
     ],
     units: [
       ...(isControlPlane ? ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"] : []),
-      ...(isWorker ? ["plainkube-containerd", "plainkube-images", "kubelet"] : []),
+      ...(isWorker ? ["plainkube-containerd", "kubelet"] : []),
+      ...(isWorker && choices.system !== "minimal" ? ["plainkube-images"] : []),
       "kube-proxy",
       "plainkube-routes",
     ].map((unit) => `${unit}.service`),

@@ -9,21 +9,34 @@ export interface KeyPair {
   readonly key: pulumi.Output<string>;
 }
 
-const keyType = { algorithm: "ECDSA", ecdsaCurve: "P256" } as const;
+const defaultKey = { algorithm: "ECDSA", ecdsaCurve: "P256" } as const;
+
+export interface CertificateAuthorityArgs {
+  readonly spec: ClusterSpec;
+  readonly commonName: string;
+  /** Default: ECDSA P256. */
+  readonly key?: tls.PrivateKeyArgs;
+  /** Names and addresses, for an authority that also serves. */
+  readonly dnsNames?: readonly string[];
+  readonly ipAddresses?: readonly string[];
+}
 
 /** A self-signed authority. */
-class CertificateAuthority extends pulumi.ComponentResource implements KeyPair {
+export class CertificateAuthority extends pulumi.ComponentResource implements KeyPair {
   readonly cert: pulumi.Output<string>;
   readonly key: pulumi.Output<string>;
 
-  constructor(name: string, args: { spec: ClusterSpec; commonName: string }, opts?: pulumi.ComponentResourceOptions) {
+  constructor(name: string, args: CertificateAuthorityArgs, opts?: pulumi.ComponentResourceOptions) {
     super("plainkube:pki:CertificateAuthority", name, {}, opts);
-    const key = new tls.PrivateKey(`${name}-key`, keyType, { parent: this });
+    const { dnsNames, ipAddresses } = args;
+    const key = new tls.PrivateKey(`${name}-key`, args.key ?? defaultKey, { parent: this });
     const cert = new tls.SelfSignedCert(
       `${name}-cert`,
       {
         privateKeyPem: key.privateKeyPem,
         subject: { commonName: args.commonName },
+        ...(dnsNames && { dnsNames: [...dnsNames] }),
+        ...(ipAddresses && { ipAddresses: [...ipAddresses] }),
         isCaCertificate: true,
         setSubjectKeyId: true,
         allowedUses: ["cert_signing", "crl_signing", "digital_signature"],
@@ -38,7 +51,7 @@ class CertificateAuthority extends pulumi.ComponentResource implements KeyPair {
 }
 
 /** A certificate signed by one of the authorities; renewed by the first `up` within `earlyRenewalHours` of its end. */
-class Certificate extends pulumi.ComponentResource implements KeyPair {
+export class Certificate extends pulumi.ComponentResource implements KeyPair {
   readonly cert: pulumi.Output<string>;
   readonly key: pulumi.Output<string>;
   /** RFC 3339 time after which it is no longer valid. */
@@ -51,7 +64,7 @@ class Certificate extends pulumi.ComponentResource implements KeyPair {
   ) {
     super("plainkube:pki:Certificate", name, {}, opts);
     const { plan, spec, authority } = args;
-    const key = new tls.PrivateKey(`${name}-key`, keyType, { parent: this });
+    const key = new tls.PrivateKey(`${name}-key`, defaultKey, { parent: this });
     const request = new tls.CertRequest(
       `${name}-request`,
       {

@@ -11,6 +11,7 @@ import { parse } from "yaml";
 import { sshConfig } from "../../components/binaries/upload.ts";
 import { renderCorefile } from "../../components/dns/render.ts";
 import { phaseScript, wholeScript } from "../../components/host/shipment.ts";
+import { layoutOf } from "../../components/paths.ts";
 import { ConfigError } from "../../components/spec.ts";
 import { customConfig, directory, hostKey, type RawConfig, specOf } from "./clusters.ts";
 import { payloadsOf } from "./payloads.ts";
@@ -128,7 +129,12 @@ function render(config: RawConfig): Map<string, string> {
   files.set("Corefile", renderCorefile(spec));
   const endpoint = spec.hosts[1];
   assert.ok(endpoint);
-  const order = { endpoint: { ...endpoint, host: endpoint.address }, dialAttempts: 1, dialTimeoutSeconds: 1 };
+  const order = {
+    endpoint: { ...endpoint, host: endpoint.address },
+    dialAttempts: 1,
+    dialTimeoutSeconds: 1,
+    layout: layoutOf(spec),
+  };
   const { config: ssh, knownHosts } = sshConfig(order, "/tmp/x");
   return files.set("ssh_config", ssh).set("known_hosts", knownHosts);
 }
