@@ -9,7 +9,11 @@ import { createInstance, destroyInstance, type LabInstance, runOnHost } from "./
 import { prepareMachine } from "./machine.ts";
 import { configured, LabStack, prepare, projectDirectory, stackConfig } from "./stack.ts";
 
-const name = "dev";
+const usage = "usage: npm run lab [-- [--stack=NAME] [up | down | pulumi ARGUMENT…]]";
+
+const stackOption = /^--stack=([a-z][a-z0-9-]*)$/.exec(process.argv[2] ?? "")?.[1];
+/** The stack and the instance of the lab that holds it. */
+const name = stackOption ?? "dev";
 const directory = join(projectDirectory, ".lab", name);
 const began = performance.now();
 
@@ -18,6 +22,10 @@ function log(line: string): void {
   console.error(`[${seconds} s] ${line}`);
 }
 
+/** The commands that bring this stack up, and down. */
+const again = stackOption ? `npm run lab -- --stack=${name}` : "npm run lab";
+const downCommand = stackOption ? `${again} down` : "npm run lab:down";
+
 /** The hosts that the stack's file names, as running machines. */
 async function hosts(config: Readonly<Record<string, unknown>>): Promise<LabInstance> {
   const wanted = clusterSchema.shape.hosts.parse(config["plainkube:hosts"]);
@@ -25,8 +33,8 @@ async function hosts(config: Readonly<Record<string, unknown>>): Promise<LabInst
 }
 
 async function open(): Promise<{ instance: LabInstance; stack: LabStack; kubectl: string }> {
-  await mkdir(directory, { recursive: true, mode: 0o700 });
   const config = await stackConfig(name);
+  await mkdir(directory, { recursive: true, mode: 0o700 });
   await prepareMachine(log);
   // The hosts' base image is made while programs are built. Neither is left half-way when the other fails.
   const [prepared, made] = await Promise.allSettled([prepare(config, log), hosts(config)]);
@@ -60,7 +68,7 @@ async function up(): Promise<number> {
   );
   if (code !== 0) {
     log(
-      "pulumi up failed; its message stands above. Correct the cause and run `npm run lab` again: it goes on from there.",
+      `pulumi up failed; its message stands above. Correct the cause and run \`${again}\` again: it goes on from there.`,
     );
     return code;
   }
@@ -73,20 +81,12 @@ async function up(): Promise<number> {
   await symlink(kubectl, join(bin, "kubectl"));
   await writeFile(join(directory, "env"), environmentFile(stack, kubeconfig, bin), { mode: 0o600 });
 
-  console.log("\nNodes:");
-  const asked = await foreground([kubectl, "--kubeconfig", kubeconfig, "get", "nodes", "-o", "wide"], {});
-  console.log(`\nThe Service at ${outputs.serviceAddress}, asked from each host:`);
-  const answers = await Promise.all(
-    instance.hosts.map((host) =>
-      runOnHost(instance, host.name, `curl -sSf --max-time 10 http://${outputs.serviceAddress}`),
-    ),
-  );
-  for (const [i, { name: host }] of instance.hosts.entries()) {
-    console.log(`  ${host}: ${(answers[i]?.stdout || answers[i]?.stderr)?.trim()}`);
-  }
-  if (asked !== 0 || answers.some(({ code: failed }) => failed !== 0)) {
+  const answered = outputs.serviceAddress
+    ? await showService(instance, String(outputs.serviceAddress), [kubectl, "--kubeconfig", kubeconfig])
+    : (await foreground([kubectl, "--kubeconfig", kubeconfig, "version"], {})) === 0;
+  if (!answered) {
     throw new Error(
-      "all resources are there, but the cluster does not answer. Look at the hosts (`ssh`, journalctl), or begin anew: `npm run lab:down`, then `npm run lab`",
+      `all resources are there, but the cluster does not answer. Look at the hosts (\`ssh\`, journalctl), or begin anew: \`${downCommand}\`, then \`${again}\``,
     );
   }
   console.log(`\nCertificates are valid until ${outputs.certificateExpiry}. Go on with:`);
@@ -94,6 +94,20 @@ async function up(): Promise<number> {
   console.log("  kubectl get pods -A -o wide");
   log("the cluster answers");
   return 0;
+}
+
+/** Prints the nodes and what the proof's Service answers from each host; false if one of them fails. */
+async function showService(instance: LabInstance, address: string, kubectl: readonly string[]): Promise<boolean> {
+  console.log("\nNodes:");
+  const asked = await foreground([...kubectl, "get", "nodes", "-o", "wide"], {});
+  console.log(`\nThe Service at ${address}, asked from each host:`);
+  const answers = await Promise.all(
+    instance.hosts.map((host) => runOnHost(instance, host.name, `curl -sSf --max-time 10 http://${address}`)),
+  );
+  for (const [i, { name: host }] of instance.hosts.entries()) {
+    console.log(`  ${host}: ${(answers[i]?.stdout || answers[i]?.stderr)?.trim()}`);
+  }
+  return asked === 0 && answers.every(({ code }) => code === 0);
 }
 
 function environmentFile(stack: LabStack, kubeconfig: string, bin: string): string {
@@ -123,8 +137,6 @@ async function down(): Promise<number> {
   return 0;
 }
 
-const usage = "usage: npm run lab [-- up | down | pulumi ARGUMENT…]";
-
 async function main(args: readonly string[]): Promise<number> {
   const [command = "up", ...rest] = args;
   switch (command) {
@@ -133,7 +145,7 @@ async function main(args: readonly string[]): Promise<number> {
     case "down":
       return down();
     case "pulumi": {
-      if (!existsSync(directory)) throw new Error("there is no lab here; make it with `npm run lab`");
+      if (!existsSync(directory)) throw new Error(`there is no lab of stack ${name} here; make it with \`${again}\``);
       const { stack } = await open();
       return foreground(stack.command(rest), stack.environment);
     }
@@ -143,7 +155,7 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 try {
-  process.exitCode = await main(process.argv.slice(2));
+  process.exitCode = await main(process.argv.slice(stackOption ? 3 : 2));
 } catch (error) {
   console.error(`plainkube: ${(error as Error).message}`);
   process.exitCode = 1;

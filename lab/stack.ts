@@ -117,9 +117,12 @@ export class LabStack {
   }
 }
 
-/** The configuration that the project's `Pulumi.<name>.yaml` holds. */
+/** The configuration that `Pulumi.<name>.yaml` of the project or of its examples holds. Throws if there is no such stack. */
 export async function stackConfig(name: string): Promise<Record<string, unknown>> {
-  const file: StackFile = parse(await readFile(join(projectDirectory, `Pulumi.${name}.yaml`), "utf8"));
+  const paths = ["", "examples/"].map((folder) => `${folder}Pulumi.${name}.yaml`);
+  const found = paths.find((path) => existsSync(join(projectDirectory, path)));
+  if (!found) throw new Error(`stack ${name}: got no file, expected ${paths.join(" or ")}; correct the name`);
+  const file: StackFile = parse(await readFile(join(projectDirectory, found), "utf8"));
   return file.config;
 }
 
