@@ -34,15 +34,15 @@ export const paths = {
 
 /** Where a system has what is sent to a host and what a reset has to know. */
 export interface Layout {
-  /** Folder of all that is placed: empty before, gone after. */
   readonly opt: string;
   readonly store: string;
   readonly bin: string;
   readonly cniBin: string;
   readonly images: string;
-  /** containerd's folders; its socket lies in the second. */
-  readonly containerdRoot: string;
-  readonly containerdState: string;
+  /** Folder of containerd's socket and tasks. */
+  readonly containerdRun: string;
+  /** Folders that are empty or not there before, and gone after. */
+  readonly claimed: readonly string[];
 }
 
 /** The parts of `paths` that another system has elsewhere. */
@@ -52,19 +52,23 @@ export const clusterLayout: Layout = {
   bin: paths.bin,
   cniBin: paths.cniBin,
   images: paths.images,
-  containerdRoot: paths.containerd,
-  containerdState: paths.containerdRun,
+  containerdRun: paths.containerdRun,
+  claimed: [paths.opt],
 };
 
-/** One folder, as in the document that the system `minimal` follows; containerd's own defaults need no setting. */
+/** One folder, as in the document that the system `minimal` follows; other folders are upstream's defaults, so that no setting says them. */
 export const minimalLayout: Layout = {
   opt: "/opt/k8s",
   store: "/opt/k8s/store",
   bin: "/opt/k8s",
   cniBin: "/opt/k8s",
   images: "/opt/k8s",
-  containerdRoot: "/var/lib/containerd",
-  containerdState: "/run/containerd",
+  containerdRun: "/run/containerd",
+  claimed: [
+    "/opt/k8s",
+    ...["/opt/containerd", "/run/containerd", "/run/nri", "/var/lib/containerd", "/var/lib/cni/networks/plainkube"],
+    "/usr/libexec/kubernetes",
+  ],
 };
 
 export const layoutOf = ({ system }: Pick<Choices, "system">): Layout =>

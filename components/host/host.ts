@@ -77,10 +77,9 @@ export class Host extends pulumi.ComponentResource {
         cgroup_v1: String(spec.runtime.allowCgroupV1),
         need_mib: String(args.needMib),
         service_address: spec.apiServiceAddress,
-        opt: this.layout.opt,
+        claimed: this.layout.claimed.join(" "),
         ctr: linkOf("ctr", this.layout),
-        containerd_root: this.layout.containerdRoot,
-        containerd_state: this.layout.containerdState,
+        containerd_run: this.layout.containerdRun,
         named_by_host: String(spec.system === "minimal"),
       };
       const assignments = Object.entries(facts).map(([key, value]) => `${key}=${shellWord(value)}`);

@@ -2,15 +2,15 @@
 # Looks whether this host can take what its roles bring and reports every problem at once. Changes nothing but its own
 # state folder, which marks the host as this node. Runs as root.
 # The lines before this script set: name, roles, ports, units, arch, need_mib, service_address, owner,
-# fixed (settings that a cluster keeps for life), cgroup_v1 (true: allowed), opt, containerd_root, containerd_state (folders
-# that will be filled), named_by_host (true: the kubelet registers with the host's own name). The second
+# fixed (settings that a cluster keeps for life), cgroup_v1 (true: allowed), claimed (folders that will be filled and removed),
+# named_by_host (true: the kubelet registers with the host's own name). The second
 # argument is the clock of the machine that runs Pulumi, in seconds since 1970; it is given at the first `up` only.
 set -euo pipefail
 umask 077
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 
 : "${name:?}" "${roles:?}" "${ports:?}" "${units:?}" "${arch:?}" "${need_mib:?}" "${service_address:?}" "${owner:?}" "${fixed:?}" "${cgroup_v1:?}" \
-  "${opt:?}" "${containerd_root:?}" "${containerd_state:?}" "${named_by_host:?}"
+  "${claimed:?}" "${named_by_host:?}"
 now=${2:-}
 problems=()
 problem() { problems+=("$1: got $2; expected $3; $4."); }
@@ -43,7 +43,7 @@ if [ -z "$before" ]; then
       problem "leftovers" "$path" "no files of another cluster" "reset that cluster (kubeadm reset, or its own uninstaller)"
     fi
   done
-  for path in "$opt" "$containerd_root" "$containerd_state"; do
+  for path in $claimed; do
     if [ -d "$path" ] && [ -n "$(ls -A "$path")" ]; then
       problem "leftovers" "$path" "a folder that is empty or not there" "move its files away, and stop what uses them"
     fi
