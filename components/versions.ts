@@ -15,17 +15,23 @@ export interface VersionSet {
   readonly workload: string;
 }
 
+/** What every Kubernetes version here runs with: containerd 2 speaks the CRI v1 of kubelet 1.26 and newer. */
+const common = {
+  containerd: "2.3.4",
+  runc: "1.4.3",
+  cni: "1.9.1",
+  coredns: "1.14.7",
+  pause: "1.0.0",
+  workload: "1.0.0",
+} as const;
+
+/** Newest first. The etcd is of the minor that kubeadm of that Kubernetes version brings (cmd/kubeadm/app/constants). */
 const sets: readonly VersionSet[] = [
-  {
-    kubernetes: "1.36.3",
-    etcd: "3.6.8",
-    containerd: "2.3.4",
-    runc: "1.4.3",
-    cni: "1.9.1",
-    coredns: "1.14.7",
-    pause: "1.0.0",
-    workload: "1.0.0",
-  },
+  { kubernetes: "1.36.3", etcd: "3.6.8", ...common },
+  { kubernetes: "1.35.4", etcd: "3.6.8", ...common },
+  { kubernetes: "1.34.10", etcd: "3.6.8", ...common },
+  { kubernetes: "1.27.2", etcd: "3.5.7", ...common },
+  { kubernetes: "1.26.3", etcd: "3.5.7", ...common },
 ];
 
 /** Kubernetes version → what goes with it. */
@@ -115,8 +121,8 @@ function officialUrl(component: Component, v: string, arch: Arch): string {
   }
 }
 
-const kubernetesChangelog =
-  "kubernetes/kubernetes, CHANGELOG/CHANGELOG-1.36.md at tag v1.38.0-alpha.0 (in the Go module k8s.io/kubernetes)";
+const kubernetesChangelog = (minor: string) =>
+  `kubernetes/kubernetes, CHANGELOG/CHANGELOG-${minor}.md at tag v1.38.0-alpha.0 (in the Go module k8s.io/kubernetes)`;
 const kubespray =
   "third party: kubernetes-sigs/kubespray, roles/kubespray_defaults/vars/main/checksums.yml at commit 46dbdd3994b3";
 
@@ -126,13 +132,61 @@ const checksums: Readonly<Record<string, PublishedChecksum>> = {
     algorithm: "sha512",
     digest:
       "b0fc15554233d9dcf7284bca259bc238aa89003dc2d821f7074f385f3825dead854ae175482ccb5632a0930ffc1d3c0eff1cda2ada972fba9a5d46033a8b1e52",
-    readFrom: kubernetesChangelog,
+    readFrom: kubernetesChangelog("1.36"),
   },
   "kubernetes-server 1.36.3 arm64": {
     algorithm: "sha512",
     digest:
       "65c78d6893d683fc5e7f232f8638243886c8b1b7dbe055746ae7d38fdf8016456b1710ce4fc1133127880a65aed9492f737995694462baad13495a7f3d9ef0c5",
-    readFrom: kubernetesChangelog,
+    readFrom: kubernetesChangelog("1.36"),
+  },
+  "kubernetes-server 1.35.4 amd64": {
+    algorithm: "sha512",
+    digest:
+      "7454c2d9023de3230972e965e1e2a587a291e2a1abee703bb0737057e1646b23ebac538b93dd778e93579e3c293dc1fa8d002e6848ad5ebc01598bc47358fe44",
+    readFrom: kubernetesChangelog("1.35"),
+  },
+  "kubernetes-server 1.35.4 arm64": {
+    algorithm: "sha512",
+    digest:
+      "67187a2fe780be7816f9d10e082ed02cbba306bab379980280d00ba4c4017ff53c50cd2ff81d248c91ddcc064276b8760e17c73a1a7da1d35067a6fc0ffbdc88",
+    readFrom: kubernetesChangelog("1.35"),
+  },
+  "kubernetes-server 1.34.10 amd64": {
+    algorithm: "sha512",
+    digest:
+      "a679e87eb65d608456ea712c3475887fdc57da4ea8f74b3310953def57555a306c5167e84792cde8de59f9568c3f4b2fd989ea59fe73d49b9a69bdfd46f15530",
+    readFrom: kubernetesChangelog("1.34"),
+  },
+  "kubernetes-server 1.34.10 arm64": {
+    algorithm: "sha512",
+    digest:
+      "f794f4785c439c975f78a239068b552ee244e154dcbc16c02c214721a92e9c9271c00eea87a9dfe3e16473110dca4277cd75459dc281aa04772071b450a443a2",
+    readFrom: kubernetesChangelog("1.34"),
+  },
+  "kubernetes-server 1.27.2 amd64": {
+    algorithm: "sha512",
+    digest:
+      "53f1533aa8f493ebbdfb07ba59eaf971cf865c60d1ac9a5ad9f61e6d5f670e9d86e0dc70c6d3057953da2968d100de8d8bf50d5863ad2decb69c397aa6f185b9",
+    readFrom: kubernetesChangelog("1.27"),
+  },
+  "kubernetes-server 1.27.2 arm64": {
+    algorithm: "sha512",
+    digest:
+      "66466de2b1b5ad7ce09fba95da00d3451ae13b28b89755a64cc4e18e1254c5dfed290df5f8509f312396679bcc90eec98eb84e333ea9bd206ecb8bf00eeeba71",
+    readFrom: kubernetesChangelog("1.27"),
+  },
+  "kubernetes-server 1.26.3 amd64": {
+    algorithm: "sha512",
+    digest:
+      "27d88683b737d5790c68a5ae4b5011f3afead81f4f83ecd26232458f9b15d3581705758f068d8f94681afddda0f2494f815ba758167d064c8d682766479a1023",
+    readFrom: kubernetesChangelog("1.26"),
+  },
+  "kubernetes-server 1.26.3 arm64": {
+    algorithm: "sha512",
+    digest:
+      "ea74da4e70dd0a3fe79a2da0a8421efc6c45c019af44d7fc04d35dcd154c1c09a487d300155cdf0e7c664512e5f84969dd668d82b5e2fcff1e4768351638793c",
+    readFrom: kubernetesChangelog("1.26"),
   },
   "etcd 3.6.8 amd64": {
     algorithm: "sha256",
@@ -142,6 +196,16 @@ const checksums: Readonly<Record<string, PublishedChecksum>> = {
   "etcd 3.6.8 arm64": {
     algorithm: "sha256",
     digest: "438f56a700d17ce761510a3e63e6fa5c1d587b2dd4d7a22c179c09a649366760",
+    readFrom: kubespray,
+  },
+  "etcd 3.5.7 amd64": {
+    algorithm: "sha256",
+    digest: "a43119af79c592a874e8f59c4f23832297849d0c479338f9df36e196b86bc396",
+    readFrom: kubespray,
+  },
+  "etcd 3.5.7 arm64": {
+    algorithm: "sha256",
+    digest: "1a35314900da7db006b198dd917e923459b462128101736c63a3cda57ecdbf51",
     readFrom: kubespray,
   },
   "containerd 2.3.4 amd64": {

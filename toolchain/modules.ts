@@ -43,7 +43,39 @@ export interface Recipe {
 }
 
 const here = import.meta.dirname;
-const kubernetesCommand = (name: string) => [name, `k8s.io/kubernetes/cmd/${name}`] as const;
+
+/** What every Kubernetes program answers to `--version`. */
+const kubernetesVersion = (version: string) => ({
+  "k8s.io/component-base/version.gitVersion": `v${version}`,
+  "k8s.io/component-base/version.gitMajor": "1",
+  "k8s.io/component-base/version.gitMinor": version.split(".")[1] ?? "",
+});
+
+/** What hosts get of a Kubernetes version, and `more` of its commands. */
+const kubernetes = (version: string, dir: string, more: readonly string[] = []): Recipe => ({
+  name: "kubernetes",
+  version,
+  dir,
+  packages: Object.fromEntries(
+    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet", "kube-proxy", ...more].map(
+      (name) => [name, `k8s.io/kubernetes/cmd/${name}`],
+    ),
+  ),
+  set: kubernetesVersion(version),
+  disk: 6,
+});
+
+const etcd = (version: string, dir: string): Recipe => ({
+  name: "etcd",
+  version,
+  dir,
+  packages: {
+    etcd: "go.etcd.io/etcd/server/v3",
+    etcdctl: "go.etcd.io/etcd/etcdctl/v3",
+    etcdutl: "go.etcd.io/etcd/etcdutl/v3",
+  },
+  disk: 2,
+});
 
 /** Every recipe, in the order in which a fresh machine needs the results. */
 export const recipes: readonly Recipe[] = [
@@ -93,39 +125,13 @@ export const recipes: readonly Recipe[] = [
     prepare: "kubernetes-schema",
     disk: 8,
   },
-  {
-    name: "etcd",
-    version: "3.6.8",
-    dir: "etcd",
-    packages: {
-      etcd: "go.etcd.io/etcd/server/v3",
-      etcdctl: "go.etcd.io/etcd/etcdctl/v3",
-      etcdutl: "go.etcd.io/etcd/etcdutl/v3",
-    },
-    disk: 2,
-  },
-  {
-    name: "kubernetes",
-    version: "1.36.3",
-    dir: "kubernetes",
-    packages: Object.fromEntries(
-      [
-        "kube-apiserver",
-        "kube-controller-manager",
-        "kube-scheduler",
-        "kubectl",
-        "kubelet",
-        "kube-proxy",
-        "kubeadm",
-      ].map(kubernetesCommand),
-    ),
-    set: {
-      "k8s.io/component-base/version.gitVersion": "v1.36.3",
-      "k8s.io/component-base/version.gitMajor": "1",
-      "k8s.io/component-base/version.gitMinor": "36",
-    },
-    disk: 6,
-  },
+  etcd("3.6.8", "etcd"),
+  kubernetes("1.36.3", "kubernetes", ["kubeadm"]),
+  etcd("3.5.7", "etcd-3.5"),
+  kubernetes("1.35.4", "kubernetes-1.35"),
+  kubernetes("1.34.10", "kubernetes-1.34"),
+  kubernetes("1.27.2", "kubernetes-1.27"),
+  kubernetes("1.26.3", "kubernetes-1.26"),
   {
     name: "conformance",
     version: "1.36.3",
@@ -142,11 +148,7 @@ export const recipes: readonly Recipe[] = [
       "nautilus.jpg": ["k8s.io/kubernetes", "test/images/nautilus/html/nautilus.jpg"],
       "nautilus.json": ["k8s.io/kubernetes", "test/images/nautilus/html/data.json"],
     },
-    set: {
-      "k8s.io/component-base/version.gitVersion": "v1.36.3",
-      "k8s.io/component-base/version.gitMajor": "1",
-      "k8s.io/component-base/version.gitMinor": "36",
-    },
+    set: kubernetesVersion("1.36.3"),
     disk: 8,
   },
   {

@@ -595,7 +595,7 @@ const cases: Record<string, readonly [change: (config: Base) => void, ...problem
     {
       what: "plainkube:versions.kubernetes is not supported",
       got: "1.12.0",
-      expected: "one of 1.36.3",
+      expected: "one of 1.36.3, 1.35.4, 1.34.10, 1.27.2, 1.26.3",
       remedy: "set one of these, or add a set with its checksums to components/versions.ts",
     },
   ],
