@@ -170,6 +170,10 @@ export function renderMinimalNode(spec: ClusterSpec, host: HostSpec): Payload {
     },
     kubeProxy.config,
   );
+  // Without a default before 1.27; then the same by default.
+  const runtime = atLeast(spec.versions.kubernetes, "1.27")
+    ? {}
+    : { "container-runtime-endpoint": "unix:///run/containerd/containerd.sock" };
   const labels = Object.entries(host.labels).map(([name, value]) => `${name}=${value}`);
   const routes = spec.workers
     .filter(({ name }) => name !== host.name)
@@ -179,7 +183,7 @@ export function renderMinimalNode(spec: ClusterSpec, host: HostSpec): Payload {
     ...(host.isWorker
       ? [
           unit("kubelet", {
-            flags: { ...(labels.length > 0 && { "node-labels": labels.join(",") }), ...kubelet.flags },
+            flags: { ...runtime, ...(labels.length > 0 && { "node-labels": labels.join(",") }), ...kubelet.flags },
             files: [{ path: inOpt("kubelet.yaml"), content: yaml(merge(kubeletConfig(spec, host), kubelet.config)) }],
             inputs: [placed("kubelet"), kubeconfig],
             probe: "curl -sf http://127.0.0.1:10248/healthz",

@@ -149,13 +149,16 @@ export class Removals {
     try {
       let made: CommandResult;
       do {
-        made = await this.#ask(["create", "--filename=-", "--output=json", "--validate=false"], left(), manifest(name));
+        made = await this.#ask(
+          ["create", "--filename=-", "--output=jsonpath={.spec.clusterIP}", "--validate=false"],
+          left(),
+          manifest(name),
+        );
         if (made.code !== 0 && (isRefusal(made.stderr) || left() <= 0)) return end(lastLine(made.stderr));
         if (isOver() !== "") return end(isOver());
         if (made.code !== 0) await sleep(200);
       } while (made.code !== 0);
-      const { items } = JSON.parse(made.stdout) as { items: { spec: { clusterIP?: string } }[] };
-      const address = items.find((item) => item.spec.clusterIP)?.spec.clusterIP ?? "";
+      const address = made.stdout.trim();
       const pending = new Map(this.#cluster.hosts.map((host) => [host, ""]));
       const state = { stop: false };
       const asked = this.#cluster.hosts.map(async (host) => {

@@ -30,12 +30,15 @@ export const surroundings: Surroundings = { projectDirectory, isPreview: false, 
 /** How hosts are reached in these tests. */
 export const ssh = { privateKeyFile: key.path, knownHostsFile: knownHosts };
 
-/** Stack `dev` as it stands in the repository, with a key of this run. */
-export function devConfig(): RawConfig {
-  const stack = parse(readFileSync(join(projectDirectory, "Pulumi.dev.yaml"), "utf8"));
+/** A stack as it stands in the repository, with a key of this run. */
+function stackConfig(file: string): RawConfig {
+  const stack = parse(readFileSync(join(projectDirectory, file), "utf8"));
   const settings = Object.entries<unknown>(stack.config).map(([name, value]) => [name.split(":")[1], value]);
   return { ...Object.fromEntries(settings), ssh };
 }
+
+export const devConfig = (): RawConfig => stackConfig("Pulumi.dev.yaml");
+export const exampleConfig = (name: string): RawConfig => stackConfig(`examples/Pulumi.${name}.yaml`);
 
 /** A cluster with hardly a default: three hosts, the control plane runs no pods. */
 export const customConfig = (): RawConfig => ({

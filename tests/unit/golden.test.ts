@@ -9,9 +9,11 @@ import { renderCorefile } from "../../components/dns/render.ts";
 import { phaseScript } from "../../components/host/shipment.ts";
 import { yaml } from "../../components/render.ts";
 import type { ClusterSpec } from "../../components/spec.ts";
-import { customConfig, devConfig, specOf } from "./clusters.ts";
+import { customConfig, devConfig, exampleConfig, specOf } from "./clusters.ts";
 import { assertGolden } from "./golden.ts";
 import { payloadsOf } from "./payloads.ts";
+
+const { dnsDomain, ...customNetwork } = customConfig().network as Record<string, unknown>;
 
 function hostFiles(spec: ClusterSpec): Record<string, string> {
   const files: Record<string, string> = {};
@@ -41,6 +43,22 @@ test("every file of stack dev", () => assertGolden("dev", hostFiles(specOf(devCo
 
 test("every file of a cluster that overrides what it can", () =>
   assertGolden("custom", hostFiles(specOf(customConfig()))));
+
+test("every file of the system minimal", () => assertGolden("minimal", hostFiles(specOf(exampleConfig("minimal")))));
+
+test("the system minimal says nothing that is so anyway, and follows what it is told", async () => {
+  const { overrides, runtime, versions, ...plain } = exampleConfig("minimal");
+  const servers = hostFiles(specOf({ ...plain, runtime: { cgroupDriver: "cgroupfs" } }));
+  assert.equal(
+    servers["node2/opt/k8s/kubelet.yaml"],
+    "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n",
+  );
+  assert.doesNotMatch(servers["node2/opt/k8s/containerd.toml"] ?? "", /oom|cgroup/i);
+  await assertGolden(
+    "minimal-custom",
+    hostFiles(specOf({ ...customConfig(), system: "minimal", network: customNetwork })),
+  );
+});
 
 test("the script that ships a phase", async () => {
   const spec = specOf(devConfig());

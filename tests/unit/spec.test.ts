@@ -59,7 +59,8 @@ const unknown = (what: string, got: string, expected: string, remedy: string): P
   remedy,
 });
 const noSuggestion = "remove it, or see docs/config.md for the right name";
-const topLevel = "clusterName, hosts, ssh, versions, binaries, network, runtime, overrides, certificates, proof";
+const topLevel =
+  "system, clusterName, hosts, ssh, versions, binaries, network, runtime, overrides, certificates, proof";
 const hostFields = "name, address, roles, port, user, hostKey, labels, taints";
 const components = "etcd, kubeApiserver, kubeControllerManager, kubeScheduler, kubelet, kubeProxy";
 const signals =
@@ -858,6 +859,32 @@ test("the proof has a replica for every worker that takes it", () => {
     hostKey,
   }));
   assert.equal(specOf({ ...config, hosts: [...config.hosts, ...more] }).proof.replicas, 7);
+});
+
+test("the system minimal refuses what has no meaning in it, all at once", () => {
+  const minimal = { ...base(), system: "minimal" };
+  assert.deepEqual(problemsOf({ ...minimal, network: { dnsDomain: "k8s.example.com", podCidr: "10.128.0.0/14" } }), [
+    {
+      what: "plainkube:network.dnsDomain has no meaning in the system minimal",
+      got: "k8s.example.com",
+      expected: 'nothing, or its default "cluster.local"',
+      remedy: "remove it, or set plainkube:system to cluster",
+    },
+  ]);
+  const followed = {
+    clusterName: "small",
+    network: { dnsDomain: "cluster.local", mtu: 1400, nodeCidrMaskSize: 25, serviceCidr: "10.0.0.0/24" },
+    runtime: { maxPods: 20, cgroupDriver: "cgroupfs" },
+    overrides: { kubelet: { flags: { v: 2 } }, etcd: { config: { "log-level": "warn" } } },
+    certificates: { validityHours: 1000, extraApiSans: ["api.example.com"] },
+    proof: { replicas: 2 },
+  };
+  assert.deepEqual(problemsOf({ ...minimal, ...followed }), []);
+  assert.deepEqual(
+    problemsOf({ ...base(), network: { dnsDomain: "k8s.example.com" } }),
+    [],
+    "in a whole cluster, it has",
+  );
 });
 
 test("every problem of a configuration is reported at once", () => {
