@@ -18,6 +18,15 @@ before(async () => {
 after(() => cluster.remove());
 
 describe("the system minimal", () => {
+  test("leaves a folder alone that somebody else uses", async () => {
+    await cluster.onHost("node2", "mkdir /opt/k8s && echo mine >/opt/k8s/kubectl");
+    assert.match(
+      await cluster.failingUp(),
+      /host node2 is not ready[\s\S]*leftovers: got \/opt\/k8s; expected a folder that is empty/,
+    );
+    assert.equal(await cluster.onHost("node2", "cat /opt/k8s/*; rm -r /opt/k8s"), "mine\n");
+  });
+
   test("answers from each host, with the document's versions", async () => {
     await cluster.up();
     await cluster.assertServiceAnswers();

@@ -139,9 +139,9 @@ export class Removals {
 
   /**
    * The fixed check: a new Deployment with a pod on each host and a Service, reached from each host; nobody who does not say
-   * who he is gets anything. Ends at the first thing that an untouched system never shows, or after so many seconds.
+   * who he is gets anything. Ends after so many seconds, or at the first sign that it will not pass, which `sign` may see too.
    */
-  async check(seconds: number, isOver: () => string = () => ""): Promise<Outcome> {
+  async check(seconds: number, sign?: () => string): Promise<Outcome> {
     const began = performance.now();
     const left = () => seconds - (performance.now() - began) / 1000;
     const end = (why: string): Outcome => ({ works: why === "", why, seconds: (performance.now() - began) / 1000 });
@@ -155,7 +155,8 @@ export class Removals {
           manifest(name),
         );
         if (made.code !== 0 && (isRefusal(made.stderr) || left() <= 0)) return end(lastLine(made.stderr));
-        if (isOver() !== "") return end(isOver());
+        const seen = sign?.() ?? "";
+        if (seen !== "") return end(seen);
         if (made.code !== 0) await sleep(200);
       } while (made.code !== 0);
       const address = made.stdout.trim();
@@ -175,8 +176,8 @@ export class Removals {
       while (!state.stop) {
         await Promise.race([all, sleep(500)]);
         if (state.stop) break;
-        const seen = isOver() || (await this.#complaint(name));
-        if (seen !== "") return end(seen);
+        const seen = sign && (sign() || (await this.#complaint(name)));
+        if (seen) return end(seen);
       }
       const answers = await all;
       return end(answers.every(Boolean) ? "" : [...pending].map(([host, why]) => `${host}: ${why}`).join("; "));
