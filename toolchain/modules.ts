@@ -44,12 +44,15 @@ export interface Recipe {
 
 const here = import.meta.dirname;
 
-/** What every Kubernetes program answers to `--version`. */
-const kubernetesVersion = (version: string) => ({
-  "k8s.io/component-base/version.gitVersion": `v${version}`,
-  "k8s.io/component-base/version.gitMajor": "1",
-  "k8s.io/component-base/version.gitMinor": version.split(".")[1] ?? "",
-});
+/** What every Kubernetes program answers to `--version`; in old ones, what the API server answers to others is kept elsewhere. */
+function kubernetesVersion(version: string): Record<string, string> {
+  const minor = version.split(".")[1] ?? "";
+  const packages = ["component-base/version", ...(["26", "27"].includes(minor) ? ["client-go/pkg/version"] : [])];
+  const values = { gitVersion: `v${version}`, gitMajor: "1", gitMinor: minor };
+  return Object.fromEntries(
+    packages.flatMap((path) => Object.entries(values).map(([name, value]) => [`k8s.io/${path}.${name}`, value])),
+  );
+}
 
 /** What hosts get of a Kubernetes version, and `more` of its commands. */
 const kubernetes = (version: string, dir: string, more: readonly string[] = []): Recipe => ({
