@@ -7,6 +7,7 @@ import { ControlPlane } from "./components/control-plane/control-plane.ts";
 import { Dns } from "./components/dns/dns.ts";
 import { Host } from "./components/host/host.ts";
 import { planOf } from "./components/host/plan.ts";
+import { MinimalPki } from "./components/minimal/pki.ts";
 import { Node } from "./components/node/node.ts";
 import { Pki } from "./components/pki/pki.ts";
 import { Proof } from "./components/proof/proof.ts";
@@ -22,7 +23,7 @@ const { hex: cluster } = new RandomId("cluster", { byteLength: 4 });
 const hosts = spec.hosts.map((host) => new Host(host.name, { spec, host, cluster, ...planOf(spec, host) }));
 
 // Every key and certificate.
-const pki = new Pki("pki", { spec });
+const pki = spec.system === "minimal" ? new MinimalPki("pki", { spec }) : new Pki("pki", { spec });
 
 // Verified binaries on every host.
 const ready = hosts.map((host) => ({
@@ -44,7 +45,7 @@ const nodes = ready
 // The ways in, what users may do, and what runs inside the cluster.
 const access = new Access("access", { spec, pki, controlPlane });
 if (!system.has("controllers")) new Accounts("accounts", { access });
-const users = new Users("users", { spec, pki, access, controlPlane });
+const users = pki instanceof Pki ? new Users("users", { spec, pki, access, controlPlane }) : undefined;
 if (system.has("dns")) new Dns("dns", { spec, access, nodes });
 
 // A Deployment over all workers behind a Service that answers from each host.
@@ -53,7 +54,7 @@ const proof = system.has("proof") ? new Proof("proof", { spec, access, nodes }) 
 export default {
   kubeconfig: access.kubeconfig,
   apiEndpoint: spec.apiEndpoint,
-  ...users.outputs,
+  ...users?.outputs,
   ...(proof && { serviceAddress: proof.address, serviceAnswers: proof.answers }),
   versions: spec.versions,
   certificateExpiry: pki.firstExpiry,

@@ -233,6 +233,9 @@ const runtime = z.strictObject({
     .describe("Kubelet's evictionHard thresholds."),
 });
 
+/** What upstream's defaults and ours have in common is not rendered where few settings are wanted. */
+export const runtimeDefaults = runtime.parse({});
+
 const flagValue = z.union(
   [text(plainText, "text in one line", 4096), z.number(), z.boolean()],
   "text in one line of at most 4096 characters, a number, true or false",
@@ -315,9 +318,11 @@ export const clusterSchema = z.strictObject({
     .default("plainkube")
     .describe("Name of the cluster in kubeconfigs."),
   system: z
-    .enum(systems, systems.join(" or "))
+    .enum(systems, "cluster, minimal or api-only")
     .default("cluster")
-    .describe("What is built. `cluster`: a whole cluster. `api-only`: etcd and kube-apiserver alone, on one host."),
+    .describe(
+      "What is built. `cluster`: everything of a sound cluster. `minimal`: the fewest components, flags and files that answer a Service, below /opt/k8s; see docs/systems/minimal.md. `api-only`: etcd and kube-apiserver alone, on one host; see docs/systems/api-only.md.",
+    ),
   hosts: z
     .array(host, "a list of hosts")
     .min(1, "at least one host")

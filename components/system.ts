@@ -1,7 +1,7 @@
 import type { Check } from "./spec.ts";
 
 /** What a stack can build. */
-export const systems = ["cluster", "api-only"] as const;
+export const systems = ["cluster", "minimal", "api-only"] as const;
 export type System = (typeof systems)[number];
 
 /** What a system may have beside etcd and kube-apiserver, which every system has. */
@@ -18,6 +18,7 @@ export type Part =
 /** System → its parts. */
 export const parts: Readonly<Record<System, ReadonlySet<Part>>> = {
   cluster: new Set(["controllers", "nodes", "dns", "proof"]),
+  minimal: new Set(["controllers", "nodes", "proof"]),
   "api-only": new Set(),
 };
 

@@ -1,7 +1,8 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { ControlPlane } from "../control-plane/control-plane.ts";
-import type { Pki } from "../pki/pki.ts";
+import type { MinimalPki } from "../minimal/pki.ts";
+import { Pki } from "../pki/pki.ts";
 import type { ClusterSpec } from "../spec.ts";
 import { parts } from "../system.ts";
 import { kubeconfigOf, kubeconfigWith } from "./kubeconfig.ts";
@@ -30,14 +31,17 @@ export class Access extends pulumi.ComponentResource {
 
   constructor(
     name: string,
-    args: { spec: ClusterSpec; pki: Pki; controlPlane: ControlPlane },
+    args: { spec: ClusterSpec; pki: Pki | MinimalPki; controlPlane: ControlPlane },
     opts?: pulumi.ComponentResourceOptions,
   ) {
     super("plainkube:access:Access", name, {}, opts);
     const { spec, pki, controlPlane } = args;
     this.#controlPlane = controlPlane;
     const ca = pki.authorities.kubernetes;
-    this.kubeconfig = kubeconfigWith(spec, ca, [["kubernetes-admin", pki.cluster.admin], ...pki.users]);
+    this.kubeconfig = kubeconfigWith(spec, ca, [
+      ["kubernetes-admin", pki.cluster.admin],
+      ...(pki instanceof Pki ? pki.users : []),
+    ]);
     this.#provider = new kubernetes.Provider(
       `${name}-provider`,
       {
@@ -50,7 +54,8 @@ export class Access extends pulumi.ComponentResource {
       },
       { parent: this, dependsOn: [controlPlane.ready] },
     );
-    if (parts[spec.system].has("nodes")) {
+    // Where every user may do everything, nobody needs to be allowed something.
+    if (pki instanceof Pki && parts[spec.system].has("nodes")) {
       new kubernetes.rbac.v1.ClusterRoleBinding(
         `${name}-apiserver-to-kubelet`,
         {

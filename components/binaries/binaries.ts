@@ -1,6 +1,7 @@
 import { local } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import type { Host } from "../host/host.ts";
+import { layoutOf } from "../paths.ts";
 import type { ClusterSpec } from "../spec.ts";
 import { type Pin, pinsFor } from "./pins.ts";
 import { type Stage, stagesOf } from "./stages.ts";
@@ -41,6 +42,7 @@ export class Binaries extends pulumi.ComponentResource {
       ...(spec.ssh.privateKeyFile && { privateKeyFile: spec.ssh.privateKeyFile }),
       dialAttempts: spec.ssh.dialAttempts,
       dialTimeoutSeconds: spec.ssh.dialTimeoutSeconds,
+      layout: layoutOf(spec),
     };
     let previous: pulumi.Resource = host.root;
     for (const [stage, ofStage] of pins) {

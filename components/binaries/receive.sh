@@ -1,13 +1,13 @@
 # shellcheck shell=bash
 # Takes binaries from standard input into the store of this host, each under its SHA-256, and links their names to them.
 # Runs as root. Says which it lacks (`need SHA`, then `send`); gets exactly those, in that order, one after the other.
-# The lines before this script set: now (seconds since 1970), entries (lines of: SHA-256, size, link).
+# The lines before this script set: now (seconds since 1970), opt (the folder of all that is placed), store (the one in it
+# for contents), entries (lines of: SHA-256, size, link).
 set -euo pipefail
 umask 022
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 
-: "${now:?}" "${entries:?}"
-store=/opt/plainkube/store
+: "${now:?}" "${opt:?}" "${store:?}" "${entries:?}"
 fail() {
   printf 'plainkube: %s\n' "$*" >&2
   exit 1
@@ -58,7 +58,7 @@ while read -r sha _ link; do
   if [ "$old" != "$store/$sha" ]; then
     ln -sfn "$store/$sha" "$link.new"
     mv -fT "$link.new" "$link"
-    if [ -n "$old" ] && ! find /opt/plainkube -type l -lname "$old" | grep -q .; then rm -f "$old"; fi
+    if [ -n "$old" ] && ! find "$opt" -type l -lname "$old" | grep -q .; then rm -f "$old"; fi
   fi
 done <<<"$entries"
 echo "received ${#missing[@]}"

@@ -1,6 +1,6 @@
-import { paths } from "../paths.ts";
+import type { Layout } from "../paths.ts";
 import type { Choices } from "../spec.ts";
-import { parts } from "../system.ts";
+import type { System } from "../system.ts";
 
 /** What is sent together, in the order in which it is sent. */
 export type Stage = "control-plane" | "runtime" | "network";
@@ -21,20 +21,27 @@ const runtime = [
   "kubelet",
 ];
 
+const stages: Readonly<Record<System, Readonly<Record<Stage, readonly string[]>>>> = {
+  cluster: {
+    "control-plane": ["etcd", "kube-apiserver", ...controllers],
+    runtime,
+    network: ["kube-proxy", "kubectl"],
+  },
+  minimal: {
+    "control-plane": ["etcd", "kube-apiserver", ...controllers],
+    runtime: runtime.filter((name) => name !== "portmap" && name !== "coredns.tar"),
+    network: ["kube-proxy"],
+  },
+  "api-only": { "control-plane": ["etcd", "kube-apiserver"], runtime: [], network: [] },
+};
+
 /** Binaries and images by what needs them, as the configuration chooses them. */
-export function stagesOf({ system }: Pick<Choices, "system">): Readonly<Record<Stage, readonly string[]>> {
-  const has = parts[system];
-  return {
-    "control-plane": ["etcd", "kube-apiserver", ...(has.has("controllers") ? controllers : [])],
-    runtime: has.has("nodes") ? runtime : [],
-    network: has.has("nodes") ? ["kube-proxy", "kubectl"] : [],
-  };
-}
+export const stagesOf = ({ system }: Pick<Choices, "system">) => stages[system];
 
 const cniPlugins: readonly string[] = ["bridge", "host-local", "loopback", "portmap"];
 
 /** The name by which a host finds a binary or image. */
-export function linkOf(name: string): string {
-  if (cniPlugins.includes(name)) return `${paths.cniBin}/${name}`;
-  return name.endsWith(".tar") ? `${paths.images}/${name}` : `${paths.bin}/${name}`;
+export function linkOf(name: string, { cniBin, images, bin }: Layout): string {
+  if (cniPlugins.includes(name)) return `${cniBin}/${name}`;
+  return name.endsWith(".tar") ? `${images}/${name}` : `${bin}/${name}`;
 }

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { pipeline } from "node:stream/promises";
 import { shellWord } from "../host/shipment.ts";
+import type { Layout } from "../paths.ts";
 import { type Endpoint, expandPath } from "../spec.ts";
 import { obtain } from "./obtain.ts";
 import type { BinarySettings, Pin } from "./pins.ts";
@@ -20,6 +21,8 @@ export interface UploadOrder {
   readonly privateKeyFile?: string;
   readonly dialAttempts: number;
   readonly dialTimeoutSeconds: number;
+  /** Where the host has them. */
+  readonly layout: Layout;
 }
 
 /** OpenSSH's settings for an order: pinned keys only, nothing of the user's own configuration. */
@@ -83,10 +86,12 @@ export async function upload(
     const entries = pins.map((pin) => {
       const file = files.get(pin.name);
       if (!file) throw new Error(`no file was obtained for ${pin.name} ${pin.version}`);
-      return { ...file, link: linkOf(pin.name) };
+      return { ...file, link: linkOf(pin.name, order.layout) };
     });
     const script = [
       `now=${Math.floor(Date.now() / 1000)}`,
+      `opt=${order.layout.opt}`,
+      `store=${order.layout.store}`,
       `entries='${entries.map((e) => `${e.sha256} ${e.size} ${e.link}`).join("\n")}'`,
       readFileSync(new URL("./receive.sh", import.meta.url), "utf8"),
     ].join("\n");

@@ -2,7 +2,9 @@ import * as pulumi from "@pulumi/pulumi";
 import { kubeconfigOf } from "../access/kubeconfig.ts";
 import type { Binaries } from "../binaries/binaries.ts";
 import { etcdPki } from "../etcd/render.ts";
-import { type Host, Shipment } from "../host/host.ts";
+import { type Host, type Phase, Shipment } from "../host/host.ts";
+import { minimalControlPlane } from "../minimal/phases.ts";
+import { MinimalPki } from "../minimal/pki.ts";
 import { paths } from "../paths.ts";
 import type { KeyPair, Pki } from "../pki/pki.ts";
 import type { ClusterSpec } from "../spec.ts";
@@ -12,7 +14,7 @@ import { kubeconfigs, renderControlPlane } from "./render.ts";
 export interface ControlPlaneArgs {
   readonly spec: ClusterSpec;
   readonly host: Host;
-  readonly pki: Pki;
+  readonly pki: Pki | MinimalPki;
   readonly binaries: Binaries;
 }
 
@@ -27,41 +29,12 @@ export class ControlPlane extends pulumi.ComponentResource {
     const { spec, host, pki } = args;
     const { pins, done } = args.binaries.stage("control-plane");
     this.host = host;
-    const { kubernetes: ca, etcd: etcdCa, "front-proxy": frontProxyCa } = pki.authorities;
-    const pem = (path: string, content: pulumi.Input<string>) => ({ path: `${paths.pki}/${path}`, content });
-    const pair = (path: string, { cert, key }: KeyPair) => [pem(`${path}.crt`, cert), pem(`${path}.key`, key)];
-    const has = parts[spec.system];
-    const controllers = () => [
-      {
-        path: kubeconfigs.controllerManager,
-        content: kubeconfigOf(spec, "system:kube-controller-manager", ca, pki.cluster["controller-manager"]),
-      },
-      {
-        path: kubeconfigs.scheduler,
-        content: kubeconfigOf(spec, "system:kube-scheduler", ca, pki.cluster.scheduler),
-      },
-    ];
     const shipment = new Shipment(
       `${name}-shipment`,
       {
         host,
         phase: "control-plane",
-        payload: renderControlPlane(spec),
-        secrets: [
-          { path: etcdPki.ca, content: etcdCa.cert, mode: "0644" },
-          ...pair("etcd/server", pki.cluster["etcd-server"]),
-          ...pair("etcd/peer", pki.cluster["etcd-peer"]),
-          ...pair("apiserver-etcd-client", pki.cluster["apiserver-etcd-client"]),
-          { ...pem("ca.crt", ca.cert), mode: "0644" },
-          ...(has.has("controllers") ? [pem("ca.key", ca.key)] : []),
-          ...pair("apiserver", pki.cluster.apiserver),
-          ...(has.has("nodes") ? pair("apiserver-kubelet-client", pki.cluster["apiserver-kubelet-client"]) : []),
-          { ...pem("front-proxy-ca.crt", frontProxyCa.cert), mode: "0644" },
-          ...pair("front-proxy-client", pki.cluster["front-proxy-client"]),
-          pem("sa.pub", pki.serviceAccount.publicKey),
-          pem("sa.key", pki.serviceAccount.key),
-          ...(has.has("controllers") ? controllers() : []),
-        ],
+        ...(pki instanceof MinimalPki ? minimalControlPlane(spec, pki) : clusterControlPlane(spec, pki)),
         pins,
       },
       { parent: this, dependsOn: [done] },
@@ -69,4 +42,40 @@ export class ControlPlane extends pulumi.ComponentResource {
     this.ready = shipment.applied;
     this.registerOutputs({});
   }
+}
+
+/** What the control plane's host gets, keys included. */
+function clusterControlPlane(spec: ClusterSpec, pki: Pki): Phase {
+  const { kubernetes: ca, etcd: etcdCa, "front-proxy": frontProxyCa } = pki.authorities;
+  const pem = (path: string, content: pulumi.Input<string>) => ({ path: `${paths.pki}/${path}`, content });
+  const pair = (path: string, { cert, key }: KeyPair) => [pem(`${path}.crt`, cert), pem(`${path}.key`, key)];
+  const has = parts[spec.system];
+  const controllers = () => [
+    {
+      path: kubeconfigs.controllerManager,
+      content: kubeconfigOf(spec, "system:kube-controller-manager", ca, pki.cluster["controller-manager"]),
+    },
+    {
+      path: kubeconfigs.scheduler,
+      content: kubeconfigOf(spec, "system:kube-scheduler", ca, pki.cluster.scheduler),
+    },
+  ];
+  return {
+    payload: renderControlPlane(spec),
+    secrets: [
+      { path: etcdPki.ca, content: etcdCa.cert, mode: "0644" },
+      ...pair("etcd/server", pki.cluster["etcd-server"]),
+      ...pair("etcd/peer", pki.cluster["etcd-peer"]),
+      ...pair("apiserver-etcd-client", pki.cluster["apiserver-etcd-client"]),
+      { ...pem("ca.crt", ca.cert), mode: "0644" },
+      ...(has.has("controllers") ? [pem("ca.key", ca.key)] : []),
+      ...pair("apiserver", pki.cluster.apiserver),
+      ...(has.has("nodes") ? pair("apiserver-kubelet-client", pki.cluster["apiserver-kubelet-client"]) : []),
+      { ...pem("front-proxy-ca.crt", frontProxyCa.cert), mode: "0644" },
+      ...pair("front-proxy-client", pki.cluster["front-proxy-client"]),
+      pem("sa.pub", pki.serviceAccount.publicKey),
+      pem("sa.key", pki.serviceAccount.key),
+      ...(has.has("controllers") ? controllers() : []),
+    ],
+  };
 }

@@ -5,6 +5,7 @@ import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import type { Pin } from "../binaries/pins.ts";
 import { linkOf } from "../binaries/stages.ts";
+import { type Layout, layoutOf } from "../paths.ts";
 import type { ClusterSpec, Endpoint, HostSpec } from "../spec.ts";
 import { type HostFile, type Payload, phaseScript, rootShell, shellWord, type Unit, wholeScript } from "./shipment.ts";
 
@@ -52,6 +53,7 @@ export interface HostArgs {
  */
 export class Host extends pulumi.ComponentResource {
   readonly spec: HostSpec;
+  readonly layout: Layout;
   readonly connection: types.input.remote.ConnectionArgs;
   /** Ends when the host was found ready; its deletion gives the host back. */
   readonly root: remote.Command;
@@ -60,6 +62,7 @@ export class Host extends pulumi.ComponentResource {
     super("plainkube:host:Host", name, {}, opts);
     const { spec, host } = args;
     this.spec = host;
+    this.layout = layoutOf(spec);
     this.connection = connectionTo(spec, host);
     const system = spec.system === "cluster" ? "" : ` system ${spec.system}`;
     const fixed = `podCidr ${spec.network.podCidr}/${spec.network.nodeCidrMaskSize} serviceCidr ${spec.network.serviceCidr}${system}`;
@@ -75,6 +78,10 @@ export class Host extends pulumi.ComponentResource {
         cgroup_v1: String(spec.runtime.allowCgroupV1),
         need_mib: String(args.needMib),
         service_address: spec.apiServiceAddress,
+        claimed: this.layout.claimed.join(" "),
+        ctr: linkOf("ctr", this.layout),
+        containerd_run: this.layout.containerdRun,
+        named_by_host: String(spec.system === "minimal"),
       };
       const assignments = Object.entries(facts).map(([key, value]) => `${key}=${shellWord(value)}`);
       return [...assignments, "case $1 in", "preflight)", preflight, ";;", "reset)", reset, ";;", "esac"].join("\n");
@@ -97,13 +104,17 @@ export class Host extends pulumi.ComponentResource {
   }
 }
 
-export interface ShipmentArgs {
-  readonly host: Host;
-  /** What is shipped, like control-plane; unique on the host. */
-  readonly phase: string;
+/** What a phase ships. */
+export interface Phase {
   readonly payload: Payload;
   /** Files with keys: they travel by standard input and are secret in the state. Default mode: 0600. */
   readonly secrets?: readonly (Omit<HostFile, "content"> & { readonly content: pulumi.Input<string> })[];
+}
+
+export interface ShipmentArgs extends Phase {
+  readonly host: Host;
+  /** What is shipped, like control-plane; unique on the host. */
+  readonly phase: string;
   /** Binaries that the phase's units run. */
   readonly pins?: readonly Pin[];
 }
@@ -115,11 +126,11 @@ export interface ShipmentArgs {
 class UnitView extends pulumi.ComponentResource {
   constructor(
     name: string,
-    { unit, payload, pins }: { unit: Unit; payload: Payload; pins: readonly Pin[] },
+    { unit, payload, pins, layout }: { unit: Unit; payload: Payload; pins: readonly Pin[]; layout: Layout },
     opts: pulumi.ComponentResourceOptions,
   ) {
     const own = payload.files.filter((f) => f.path.endsWith(`/${unit.name}`) || unit.inputs.includes(f.path));
-    const run = pins.filter((p) => unit.inputs.includes(linkOf(p.name)));
+    const run = pins.filter((p) => unit.inputs.includes(linkOf(p.name, layout)));
     const shown = {
       ...Object.fromEntries(own.map((f) => [f.path, f.content])),
       ...Object.fromEntries(run.map((p) => [p.name, `${p.version} ${p.digest}`])),
@@ -141,7 +152,7 @@ export class Shipment extends pulumi.ComponentResource {
     const { host, phase, payload, secrets = [], pins = [] } = args;
     super("plainkube:host:Shipment", name, {}, opts);
     for (const unit of payload.units)
-      new UnitView(`${host.spec.name}-${unit.name}`, { unit, payload, pins }, { parent: this });
+      new UnitView(`${host.spec.name}-${unit.name}`, { unit, payload, pins, layout: host.layout }, { parent: this });
     const files = secrets.map(({ content, ...file }) =>
       pulumi.output(content).apply((text) => ({ ...file, content: text })),
     );

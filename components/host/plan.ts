@@ -50,9 +50,11 @@ export function planOf({ system }: Choices, { isControlPlane, isWorker }: HostSp
     isWorker ? worker : nothing,
     has.has("nodes") ? network : nothing,
   ];
+  // In that system containerd's own unit imports them.
+  const hasUnit = (unit: string) => system !== "minimal" || unit !== "plainkube-images";
   return {
     stages: plans.flatMap((plan) => plan.stages),
-    units: plans.flatMap((plan) => plan.units.map((unit) => `${unit}.service`)),
+    units: plans.flatMap((plan) => plan.units.filter(hasUnit).map((unit) => `${unit}.service`)),
     ports: plans.flatMap((plan) => plan.ports),
     needMib: plans.reduce((sum, plan) => sum + plan.needMib, 0),
   };

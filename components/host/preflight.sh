@@ -2,13 +2,15 @@
 # Looks whether this host can take what its roles bring and reports every problem at once. Changes nothing but its own
 # state folder, which marks the host as this node. Runs as root.
 # The lines before this script set: name, roles, ports, units, arch, need_mib, service_address, owner,
-# fixed (settings that a cluster keeps for life), cgroup_v1 (true: allowed). The second
+# fixed (settings that a cluster keeps for life), cgroup_v1 (true: allowed), claimed (folders that will be filled and removed),
+# named_by_host (true: the kubelet registers with the host's own name). The second
 # argument is the clock of the machine that runs Pulumi, in seconds since 1970; it is given at the first `up` only.
 set -euo pipefail
 umask 077
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 
-: "${name:?}" "${roles:?}" "${ports:?}" "${units:?}" "${arch:?}" "${need_mib:?}" "${service_address:?}" "${owner:?}" "${fixed:?}" "${cgroup_v1:?}"
+: "${name:?}" "${roles:?}" "${ports:?}" "${units:?}" "${arch:?}" "${need_mib:?}" "${service_address:?}" "${owner:?}" "${fixed:?}" "${cgroup_v1:?}" \
+  "${claimed:?}" "${named_by_host:?}"
 now=${2:-}
 problems=()
 problem() { problems+=("$1: got $2; expected $3; $4."); }
@@ -25,6 +27,9 @@ for tool in base64 conntrack curl flock ip iptables mount sha256sum sysctl syste
   command -v "$tool" >/dev/null || problem "tool $tool" "none on PATH" "$tool" "install the package that holds it"
 done
 
+if [ "$named_by_host" = true ] && [ "$(hostname)" != "$name" ]; then
+  problem "host name" "$(hostname)" "$name" "set it (hostnamectl set-hostname $name), or name the host so in plainkube:hosts"
+fi
 before=$(cat /var/lib/plainkube/state/owner 2>/dev/null || :)
 if [ -n "$before" ] && [ "$before" != "$owner" ]; then
   problem "leftovers" "node $before of plainkube" "none, or node $owner" "destroy that stack, or remove that node from its stack, first"
@@ -36,6 +41,11 @@ if [ -z "$before" ]; then
   for path in /etc/kubernetes/manifests /var/lib/kubelet /var/lib/rancher /var/lib/k0s; do
     if [ -d "$path" ] && [ -n "$(ls -A "$path")" ]; then
       problem "leftovers" "$path" "no files of another cluster" "reset that cluster (kubeadm reset, or its own uninstaller)"
+    fi
+  done
+  for path in $claimed; do
+    if [ -d "$path" ] && [ -n "$(ls -A "$path")" ]; then
+      problem "leftovers" "$path" "a folder that is empty or not there" "move its files away, and stop what uses them"
     fi
   done
   listening=$(awk '$4 == "0A" { split($2, a, ":"); print a[2] }' /proc/net/tcp /proc/net/tcp6 2>/dev/null || :)
@@ -94,6 +104,7 @@ if [ ! -f /var/lib/plainkube/state/sysctl.before ]; then
   systemctl is-active network-online.target >/var/lib/plainkube/state/network-online.before || :
   nft list tables >/var/lib/plainkube/state/nft-tables.before 2>/dev/null || :
   for key in net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.ipv4.conf.all.route_localnet \
+    net.netfilter.nf_conntrack_max net.netfilter.nf_conntrack_tcp_timeout_established net.netfilter.nf_conntrack_tcp_timeout_close_wait \
     vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys kernel.keys.root_maxbytes; do
     if value=$(sysctl -n "$key" 2>/dev/null); then printf '%s = %s\n' "$key" "$value"; fi
   done >/var/lib/plainkube/state/sysctl.before

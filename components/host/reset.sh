@@ -1,11 +1,12 @@
 # shellcheck shell=bash
 # Gives this host back: stops and removes all that plainkube put here, and nothing else. Runs as root, and again after
 # it was cut off: the mark that the host is ours goes last.
-# The lines before this script set: owner, the mark that preflight left (cluster and node).
+# The lines before this script set: owner, the mark that preflight left (cluster and node); claimed, folders
+# that were empty before; containerd_run, where its socket and tasks lie; ctr, its client.
 set -uo pipefail
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 
-: "${owner:?}"
+: "${owner:?}" "${claimed:?}" "${containerd_run:?}" "${ctr:?}"
 lib=/var/lib/plainkube
 if [ "$(cat "$lib/state/owner" 2>/dev/null)" != "$owner" ]; then
   echo "nothing of $owner here"
@@ -33,17 +34,17 @@ stop kubelet.service kube-proxy.service plainkube-routes.service
 
 # Containers: their processes, then runtime, network and mounts.
 # Sockets of shims lie in a folder that all containerds of a host share; the tasks say which are ours.
-mapfile -t sockets < <(grep -rhoE '/run/containerd/s/[0-9a-f]{64}' /run/plainkube/containerd/io.containerd.runtime.v2.task 2>/dev/null | sort -u)
-ctr=(/opt/plainkube/bin/ctr --address /run/plainkube/containerd/containerd.sock --namespace k8s.io)
-if [ -S /run/plainkube/containerd/containerd.sock ] && systemctl --quiet is-active plainkube-containerd.service; then
-  for id in $("${ctr[@]}" tasks list --quiet); do
-    timeout 20 "${ctr[@]}" tasks delete --force "$id" >/dev/null 2>&1
+mapfile -t sockets < <(grep -rhoE '/run/containerd/s/[0-9a-f]{64}' "$containerd_run/io.containerd.runtime.v2.task" 2>/dev/null | sort -u)
+client=("$ctr" --address "$containerd_run/containerd.sock" --namespace k8s.io)
+if [ -S "$containerd_run/containerd.sock" ] && systemctl --quiet is-active plainkube-containerd.service; then
+  for id in $("${client[@]}" tasks list --quiet); do
+    timeout 20 "${client[@]}" tasks delete --force "$id" >/dev/null 2>&1
   done
 fi
 stop plainkube-containerd.service
 # Shims outlive containerd; ours are known by the socket that they were started with (their name is their content's).
 for pid in /proc/[0-9]*; do
-  if tr '\0' ' ' 2>/dev/null <"$pid/cmdline" | grep -q -- ' -address /run/plainkube/containerd/containerd.sock '; then
+  if tr '\0' ' ' 2>/dev/null <"$pid/cmdline" | grep -qF -- " -address $containerd_run/containerd.sock "; then
     cat "$pid"/task/*/children | xargs --no-run-if-empty kill -KILL
     kill -KILL "${pid#/proc/}"
   fi
@@ -71,7 +72,7 @@ unmount() {
     [ "$mount" = "$1" ] || umount "$mount" || umount --lazy "$mount"
   done
 }
-for dir in /var/lib/kubelet /run/plainkube "$lib"; do unmount "$dir"; done
+for dir in /var/lib/kubelet /run/plainkube "$lib" $claimed; do unmount "$dir"; done
 
 # Netfilter: chains and rules that name their maker, in one transaction a table.
 for family in iptables ip6tables; do
@@ -117,12 +118,14 @@ if [ -f "$lib/state/sysctl.before" ]; then sysctl --quiet --load "$lib/state/sys
 
 if [ "$(cat "$lib/state/network-online.before" 2>/dev/null)" = inactive ]; then systemctl stop network-online.target; fi
 
-if [ -d /var/lib/kubelet ]; then try find /var/lib/kubelet -mindepth 1 -xdev -delete; fi
-rmdir /var/lib/kubelet 2>/dev/null
+for dir in /var/lib/kubelet $claimed; do
+  if [ -d "$dir" ]; then try find "$dir" -mindepth 1 -xdev -delete; fi
+  rmdir "$dir" 2>/dev/null
+done
 try rm -rf /var/log/pods /var/log/containers
 mountpoint --quiet /run/netns || rmdir /run/netns 2>/dev/null
-rmdir /run/containerd/s /run/containerd/fifo /run/containerd /var/lib/cni/results /var/lib/cni/cache /var/lib/cni 2>/dev/null
-try rm -rf /opt/plainkube /etc/plainkube /run/plainkube
+rmdir /var/lib/cni/networks /run/containerd/s /run/containerd/fifo /run/containerd /var/lib/cni/results /var/lib/cni/cache /var/lib/cni 2>/dev/null
+try rm -rf /etc/plainkube /run/plainkube
 if [ ${#failures[@]} -gt 0 ]; then
   printf 'plainkube: %s was not reset whole; these steps failed:\n' "$(hostname)" >&2
   printf '  - %s\n' "${failures[@]}" >&2

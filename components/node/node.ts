@@ -3,18 +3,21 @@ import * as pulumi from "@pulumi/pulumi";
 import { kubeconfigOf } from "../access/kubeconfig.ts";
 import type { Binaries } from "../binaries/binaries.ts";
 import { renderCorefile } from "../dns/render.ts";
-import { type Host, Shipment } from "../host/host.ts";
+import { type Host, type Phase, Shipment } from "../host/host.ts";
 import { concat } from "../host/shipment.ts";
 import { kubeletFiles, renderKubelet } from "../kubelet/render.ts";
+import { minimalNode } from "../minimal/phases.ts";
+import { MinimalPki } from "../minimal/pki.ts";
+import { renderMinimalRuntime } from "../minimal/render.ts";
 import { proxyKubeconfig, renderNetwork } from "../network/render.ts";
 import type { Pki } from "../pki/pki.ts";
 import { renderRuntime } from "../runtime/render.ts";
-import type { ClusterSpec } from "../spec.ts";
+import type { ClusterSpec, HostSpec } from "../spec.ts";
 
 export interface NodeArgs {
   readonly spec: ClusterSpec;
   readonly host: Host;
-  readonly pki: Pki;
+  readonly pki: Pki | MinimalPki;
   readonly binaries: Binaries;
   /** Ends when the API is ready: a kubelet that starts earlier backs off. */
   readonly apiReady: pulumi.Resource;
@@ -34,9 +37,9 @@ export class Node extends pulumi.ComponentResource {
     const { spec, host, pki, binaries, apiReady } = args;
     this.host = host;
     const { isWorker } = host.spec;
-    const runtime = renderRuntime(spec);
-    const node = concat(...(isWorker ? [renderKubelet(spec, host.spec)] : []), renderNetwork(spec, host.spec));
-    const rests = JSON.stringify([isWorker ? runtime.files : [], node.files, renderCorefile(spec)]);
+    const runtime = pki instanceof MinimalPki ? renderMinimalRuntime(spec, host.spec) : renderRuntime(spec);
+    const node = pki instanceof MinimalPki ? minimalNode(spec, host.spec, pki) : clusterNode(spec, host.spec, pki);
+    const rests = JSON.stringify([isWorker ? runtime.files : [], node.payload.files, renderCorefile(spec)]);
     this.fingerprint = createHash("sha256").update(rests).digest("hex").slice(0, 12);
     const network = binaries.stage("network");
     const before = isWorker
@@ -48,18 +51,12 @@ export class Node extends pulumi.ComponentResource {
           ).applied,
         ]
       : [];
-    const ca = pki.authorities.kubernetes;
-    const proxy = {
-      path: proxyKubeconfig,
-      content: kubeconfigOf(spec, "system:kube-proxy", ca, pki.cluster.proxy),
-    };
     new Shipment(
       `${name}-node`,
       {
         host,
         phase: "node",
-        payload: node,
-        secrets: isWorker ? [...kubeletSecrets(args), proxy] : [proxy],
+        ...node,
         pins: isWorker ? [...network.pins, ...binaries.stage("runtime").pins] : network.pins,
       },
       { parent: this, dependsOn: [network.done, apiReady, ...before] },
@@ -68,11 +65,21 @@ export class Node extends pulumi.ComponentResource {
   }
 }
 
-function kubeletSecrets({ spec, host, pki }: NodeArgs) {
+/** What a host gets for pods and Services, keys included. */
+function clusterNode(spec: ClusterSpec, host: HostSpec, pki: Pki): Phase {
   const ca = pki.authorities.kubernetes;
-  const { client, serving } = pki.node(host.spec.name);
+  const proxy = { path: proxyKubeconfig, content: kubeconfigOf(spec, "system:kube-proxy", ca, pki.cluster.proxy) };
+  return {
+    payload: concat(...(host.isWorker ? [renderKubelet(spec, host)] : []), renderNetwork(spec, host)),
+    secrets: host.isWorker ? [...kubeletSecrets(spec, host, pki), proxy] : [proxy],
+  };
+}
+
+function kubeletSecrets(spec: ClusterSpec, host: HostSpec, pki: Pki) {
+  const ca = pki.authorities.kubernetes;
+  const { client, serving } = pki.node(host.name);
   return [
-    { path: kubeletFiles.kubeconfig, content: kubeconfigOf(spec, `system:node:${host.spec.name}`, ca, client) },
+    { path: kubeletFiles.kubeconfig, content: kubeconfigOf(spec, `system:node:${host.name}`, ca, client) },
     { path: kubeletFiles.clientCa, content: ca.cert, mode: "0644" },
     { path: kubeletFiles.servingCert, content: serving.cert },
     { path: kubeletFiles.servingKey, content: serving.key },

@@ -17,22 +17,35 @@ export interface KeyPair {
   readonly key: pulumi.Output<string>;
 }
 
-const keyType = { algorithm: "ECDSA", ecdsaCurve: "P256" } as const;
-const rsaKeyType = { algorithm: "RSA", rsaBits: 2048 } as const;
+const defaultKey = { algorithm: "ECDSA", ecdsaCurve: "P256" } as const;
+const rsaKey = { algorithm: "RSA", rsaBits: 2048 } as const;
+
+export interface CertificateAuthorityArgs {
+  readonly spec: ClusterSpec;
+  readonly commonName: string;
+  /** Default: ECDSA P256. */
+  readonly key?: tls.PrivateKeyArgs;
+  /** Names and addresses, for an authority that also serves. */
+  readonly dnsNames?: readonly string[];
+  readonly ipAddresses?: readonly string[];
+}
 
 /** A self-signed authority. */
-class CertificateAuthority extends pulumi.ComponentResource implements KeyPair {
+export class CertificateAuthority extends pulumi.ComponentResource implements KeyPair {
   readonly cert: pulumi.Output<string>;
   readonly key: pulumi.Output<string>;
 
-  constructor(name: string, args: { spec: ClusterSpec; commonName: string }, opts?: pulumi.ComponentResourceOptions) {
+  constructor(name: string, args: CertificateAuthorityArgs, opts?: pulumi.ComponentResourceOptions) {
     super("plainkube:pki:CertificateAuthority", name, {}, opts);
-    const key = new tls.PrivateKey(`${name}-key`, keyType, { parent: this });
+    const { dnsNames, ipAddresses } = args;
+    const key = new tls.PrivateKey(`${name}-key`, args.key ?? defaultKey, { parent: this });
     const cert = new tls.SelfSignedCert(
       `${name}-cert`,
       {
         privateKeyPem: key.privateKeyPem,
         subject: { commonName: args.commonName },
+        ...(dnsNames && { dnsNames: [...dnsNames] }),
+        ...(ipAddresses && { ipAddresses: [...ipAddresses] }),
         isCaCertificate: true,
         setSubjectKeyId: true,
         allowedUses: ["cert_signing", "crl_signing", "digital_signature"],
@@ -47,7 +60,7 @@ class CertificateAuthority extends pulumi.ComponentResource implements KeyPair {
 }
 
 /** A certificate signed by one of the authorities; renewed by the first `up` within `earlyRenewalHours` of its end. */
-class Certificate extends pulumi.ComponentResource implements KeyPair {
+export class Certificate extends pulumi.ComponentResource implements KeyPair {
   readonly cert: pulumi.Output<string>;
   readonly key: pulumi.Output<string>;
   /** RFC 3339 time after which it is no longer valid. */
@@ -61,7 +74,7 @@ class Certificate extends pulumi.ComponentResource implements KeyPair {
     super("plainkube:pki:Certificate", name, {}, opts);
     const { plan, spec, authority } = args;
     const { commonName, organization, organizations } = plan;
-    const key = new tls.PrivateKey(`${name}-key`, organizations ? rsaKeyType : keyType, { parent: this });
+    const key = new tls.PrivateKey(`${name}-key`, organizations ? rsaKey : defaultKey, { parent: this });
     // Signed with the key, but no secret.
     const ownRequest = (names: readonly string[]) =>
       pulumi.unsecret(key.privateKeyPem.apply((pem) => certificateRequest(pem, { commonName, organizations: names })));
@@ -126,7 +139,7 @@ export class Pki extends pulumi.ComponentResource {
       "front-proxy": authority("front-proxy", "front-proxy-ca"),
     };
     this.authorities = authorities;
-    const serviceAccount = new tls.PrivateKey(`${name}-service-account-key`, rsaKeyType, { parent: this });
+    const serviceAccount = new tls.PrivateKey(`${name}-service-account-key`, rsaKey, { parent: this });
     this.serviceAccount = { publicKey: serviceAccount.publicKeyPem, key: serviceAccount.privateKeyPem };
 
     const certificate = (id: string, plan: CertificatePlan) =>

@@ -1,10 +1,12 @@
 # shellcheck shell=bash
 # Asks the Service from this host until pods of every expected node have answered, and one of them has reached the
-# Service by its DNS name. The lines before this script set: url, nodes (space-separated), seconds.
+# Service by its DNS name. The lines before this script set: url, nodes (space-separated), seconds, by_name (false: there is
+# no DNS to ask).
 set -euo pipefail
-: "${url:?}" "${nodes:?}" "${seconds:?}"
+: "${url:?}" "${nodes:?}" "${seconds:?}" "${by_name:?}"
 declare -A answers=()
 peer='' last='no answer'
+if [ "$by_name" = false ]; then peer='not asked'; fi
 deadline=$((SECONDS + seconds))
 missing() {
   local node
@@ -29,4 +31,4 @@ while [ -n "$(missing)" ] || [ -z "$peer" ]; do
   [ -z "$(missing)" ] || sleep 0.1
 done
 for node in $nodes; do echo "${answers[$node]}"; done
-echo "$peer"
+if [ "$by_name" = true ]; then echo "$peer"; fi

@@ -13,8 +13,8 @@ const probe = readFileSync(new URL("./probe.sh", import.meta.url), "utf8");
 const namespace = "plainkube-proof";
 const labels = { app: "proof" };
 
-const renderProbe = (address: string, workers: readonly string[]): string =>
-  [`url=http://${address}`, `nodes='${workers.join(" ")}'`, "seconds=90", probe].join("\n");
+const renderProbe = (address: string, workers: readonly string[], byName: boolean): string =>
+  [`url=http://${address}`, `nodes='${workers.join(" ")}'`, `by_name=${byName}`, "seconds=90", probe].join("\n");
 
 export interface ProofArgs {
   readonly spec: ClusterSpec;
@@ -24,7 +24,7 @@ export interface ProofArgs {
 
 /**
  * The proof that the cluster works: a Deployment over all workers, a Service, and on each host a probe that passes only
- * when pods of every worker answer at the Service's address, and a pod reaches it by its DNS name.
+ * when pods of every worker answer at the Service's address and, where there is DNS, a pod reaches it by its name.
  */
 export class Proof extends pulumi.ComponentResource {
   /** Cluster IP and port of the Service. */
@@ -35,6 +35,7 @@ export class Proof extends pulumi.ComponentResource {
   constructor(name: string, args: ProofArgs, opts?: pulumi.ComponentResourceOptions) {
     super("plainkube:proof:Proof", name, {}, opts);
     const { spec, access, nodes } = args;
+    const hasDns = spec.system === "cluster";
     const asked = spec.hosts.filter(takesAnyPod).map((h) => h.name);
     const space = new kubernetes.core.v1.Namespace(
       `${name}-namespace`,
@@ -56,6 +57,7 @@ export class Proof extends pulumi.ComponentResource {
             metadata: { labels },
             spec: {
               automountServiceAccountToken: false,
+              ...(!hasDns && { dnsPolicy: "Default" }),
               terminationGracePeriodSeconds: 5,
               securityContext: { runAsNonRoot: true, runAsUser: 65532, seccompProfile: { type: "RuntimeDefault" } },
               topologySpreadConstraints: [
@@ -75,7 +77,9 @@ export class Proof extends pulumi.ComponentResource {
                   imagePullPolicy: "IfNotPresent",
                   ports: [{ containerPort: 8080 }],
                   env: [
-                    { name: "PEER_URL", value: `http://proof.${namespace}.svc.${spec.network.dnsDomain}` },
+                    ...(hasDns
+                      ? [{ name: "PEER_URL", value: `http://proof.${namespace}.svc.${spec.network.dnsDomain}` }]
+                      : []),
                     ...Object.entries({
                       POD_NAME: "metadata.name",
                       POD_NAMESPACE: "metadata.namespace",
@@ -114,7 +118,7 @@ export class Proof extends pulumi.ComponentResource {
           connection: host.connection,
           // A change of what the proof rests on asks it again.
           create: rootShell(fingerprint),
-          stdin: this.address.apply((address) => wholeScript(renderProbe(address, asked))),
+          stdin: this.address.apply((address) => wholeScript(renderProbe(address, asked, hasDns))),
           addPreviousOutputInEnv: false,
         },
         { parent: this, deletedWith: host.root, dependsOn: [deployment, service, ...nodes] },

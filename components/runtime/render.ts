@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { linkOf, stagesOf } from "../binaries/stages.ts";
 import type { Payload } from "../host/shipment.ts";
 import { imageRefs } from "../images.ts";
-import { binary, paths } from "../paths.ts";
+import { binary, clusterLayout, paths } from "../paths.ts";
 import { fill } from "../render.ts";
 import type { ClusterSpec } from "../spec.ts";
 
@@ -17,7 +17,7 @@ export function renderRuntime(spec: ClusterSpec): Payload {
   const script = `${paths.scripts}/import-images`;
   const archives = stagesOf(spec)
     .runtime.filter((name) => name.endsWith(".tar"))
-    .map(linkOf);
+    .map((name) => linkOf(name, clusterLayout));
   return {
     files: [
       { path: `${paths.units}/plainkube-containerd.service`, content: read("plainkube-containerd.service") },

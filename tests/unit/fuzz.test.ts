@@ -12,6 +12,7 @@ import { renderKubeconfig } from "../../components/access/kubeconfig.ts";
 import { sshConfig } from "../../components/binaries/upload.ts";
 import { renderCorefile } from "../../components/dns/render.ts";
 import { phaseScript, wholeScript } from "../../components/host/shipment.ts";
+import { layoutOf } from "../../components/paths.ts";
 import { ConfigError } from "../../components/spec.ts";
 import { renderUserProbe } from "../../components/users/render.ts";
 import { customConfig, directory, hostKey, type RawConfig, specOf } from "./clusters.ts";
@@ -148,7 +149,12 @@ function render(config: RawConfig): Map<string, string> {
   files.set("users.sh", renderUserProbe(spec, admin, others));
   const endpoint = spec.hosts[1];
   assert.ok(endpoint);
-  const order = { endpoint: { ...endpoint, host: endpoint.address }, dialAttempts: 1, dialTimeoutSeconds: 1 };
+  const order = {
+    endpoint: { ...endpoint, host: endpoint.address },
+    dialAttempts: 1,
+    dialTimeoutSeconds: 1,
+    layout: layoutOf(spec),
+  };
   const { config: ssh, knownHosts } = sshConfig(order, "/tmp/x");
   return files.set("ssh_config", ssh).set("known_hosts", knownHosts);
 }

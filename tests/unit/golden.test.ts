@@ -47,6 +47,21 @@ test("every file of a cluster that overrides what it can", () =>
 test("every file of the API alone, with its users", () =>
   assertGolden("api-only", hostFiles(specOf(exampleConfig("api-only")))));
 
+test("every file of the system minimal", () => assertGolden("minimal", hostFiles(specOf(exampleConfig("minimal")))));
+
+test("the system minimal says nothing that is so anyway, and follows what it is told", async () => {
+  const { overrides, runtime, versions, ...plain } = exampleConfig("minimal");
+  const servers = hostFiles(specOf({ ...plain, runtime: { cgroupDriver: "cgroupfs" } }));
+  assert.equal(
+    servers["node2/opt/k8s/kubelet.yaml"],
+    "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n",
+  );
+  assert.doesNotMatch(servers["node2/opt/k8s/containerd.toml"] ?? "", /oom|cgroup/i);
+  const { users, ...custom } = customConfig();
+  const { dnsDomain, ...network } = custom.network as Record<string, unknown>;
+  await assertGolden("minimal-custom", hostFiles(specOf({ ...custom, system: "minimal", network })));
+});
+
 test("the script that ships a phase", async () => {
   const spec = specOf(devConfig());
   const worker = spec.hosts[1];

@@ -17,8 +17,9 @@ interface Outcome {
   readonly stderr: string;
 }
 
-async function ask(url: string, nodes: string, seconds: number): Promise<Outcome> {
-  const script = wholeScript([`url=${url}`, `nodes='${nodes}'`, `seconds=${seconds}`, probe].join("\n"));
+async function ask(url: string, nodes: string, seconds: number, byName = true): Promise<Outcome> {
+  const settings = [`url=${url}`, `nodes='${nodes}'`, `seconds=${seconds}`, `by_name=${byName}`];
+  const script = wholeScript([...settings, probe].join("\n"));
   const child = spawn("bash", ["-s"], { stdio: "pipe", timeout: 30_000 });
   const text = { stdout: "", stderr: "" };
   child.stdout.on("data", (chunk) => {
@@ -37,6 +38,7 @@ async function probed(
   answers: { root: (n: number) => string; peer: (n: number) => string | undefined },
   nodes: string,
   seconds = 2,
+  byName = true,
 ): Promise<Outcome> {
   let roots = 0;
   let peers = 0;
@@ -50,7 +52,7 @@ async function probed(
   try {
     const address = server.address();
     assert.ok(address && typeof address === "object");
-    return await ask(`http://127.0.0.1:${address.port}`, nodes, seconds);
+    return await ask(`http://127.0.0.1:${address.port}`, nodes, seconds, byName);
   } finally {
     server.closeAllConnections();
     server.close();
@@ -95,6 +97,12 @@ test("fails when a node never answers, and names it", async () => {
 test("fails when no pod reaches the Service by name", async () => {
   const outcome = await probed({ root: inTurn("a"), peer: () => undefined }, "a");
   failure(outcome, /no answer from a pod on: $/m, /by DNS name from a pod: no answer$/m);
+});
+
+test("asks no pod for a name where there is no DNS", async () => {
+  const peer = () => assert.fail("a peer was asked for");
+  const outcome = await probed({ root: inTurn("a", "b"), peer }, "a b", 2, false);
+  assert.deepEqual(outcome, { status: 0, stdout: `${answer("a")}\n${answer("b")}\n`, stderr: "" });
 });
 
 test("fails when nothing listens, with what curl said", async () => {

@@ -73,7 +73,7 @@ function argumentsOf(unit: string): string[] {
 /** What systemd complains about in a unit; programs that are not on this machine are not meant. */
 function complaints(unit: string): string {
   const file = join(directory, "probe.service");
-  writeFileSync(file, unit.replaceAll(/\/opt\/plainkube\/(bin|scripts)\/[a-z-]+/g, "/bin/true"));
+  writeFileSync(file, unit.replaceAll(/\/opt\/(plainkube\/(bin|scripts)|k8s)\/[a-z-]+(?= |$)/gm, "/bin/true"));
   const args = ["verify", "--man=no", "--generators=no", "--recursive-errors=no", file];
   const { stdout, stderr, error } = spawnSync("systemd-analyze", args, {
     encoding: "utf8",

@@ -790,7 +790,7 @@ const cases: Record<string, readonly [change: (config: Base) => void, ...problem
   "no replicas": [(c) => Object.assign(c, { proof: { replicas: 0 } }), invalid("proof.replicas", "0", "at least 1")],
   "unknown system": [
     (c) => Object.assign(c, { system: "apiOnly" }),
-    invalid("system", '"apiOnly"', "cluster or api-only"),
+    invalid("system", '"apiOnly"', "cluster, minimal or api-only"),
   ],
   "workers in a system without nodes": [
     (c) => Object.assign(c, { system: "api-only" }),
@@ -1027,6 +1027,32 @@ test("the proof has a replica for every worker that takes it", () => {
     hostKey,
   }));
   assert.equal(specOf({ ...config, hosts: [...config.hosts, ...more] }).proof.replicas, 7);
+});
+
+test("the system minimal refuses what has no meaning in it, all at once", () => {
+  const minimal = { ...base(), system: "minimal" };
+  assert.deepEqual(problemsOf({ ...minimal, network: { dnsDomain: "k8s.example.com", podCidr: "10.128.0.0/14" } }), [
+    {
+      what: "plainkube:network.dnsDomain has no meaning in the system minimal",
+      got: "k8s.example.com",
+      expected: 'nothing, or its default "cluster.local"',
+      remedy: "remove it, or set plainkube:system to cluster",
+    },
+  ]);
+  const followed = {
+    clusterName: "small",
+    network: { dnsDomain: "cluster.local", mtu: 1400, nodeCidrMaskSize: 25, serviceCidr: "10.0.0.0/24" },
+    runtime: { maxPods: 20, cgroupDriver: "cgroupfs" },
+    overrides: { kubelet: { flags: { v: 2 } }, etcd: { config: { "log-level": "warn" } } },
+    certificates: { validityHours: 1000, extraApiSans: ["api.example.com"] },
+    proof: { replicas: 2 },
+  };
+  assert.deepEqual(problemsOf({ ...minimal, ...followed }), []);
+  assert.deepEqual(
+    problemsOf({ ...base(), network: { dnsDomain: "k8s.example.com" } }),
+    [],
+    "in a whole cluster, it has",
+  );
 });
 
 test("every problem of a configuration is reported at once", () => {

@@ -1,0 +1,30 @@
+import * as pulumi from "@pulumi/pulumi";
+import { Certificate, CertificateAuthority, type KeyPair } from "../pki/pki.ts";
+import type { ClusterSpec } from "../spec.ts";
+import { adminCertificate, servingNames } from "./render.ts";
+
+/**
+ * The keys of the system `minimal`: one self-signed RSA 4096 pair that signs service-account tokens, serves the API and is
+ * the authority of the only client certificate, which every component and the administrator share.
+ */
+export class MinimalPki extends pulumi.ComponentResource {
+  readonly authorities: { readonly kubernetes: KeyPair };
+  readonly cluster: { readonly admin: KeyPair };
+  /** When the client certificate ends, as RFC 3339. */
+  readonly firstExpiry: pulumi.Output<string>;
+
+  constructor(name: string, args: { spec: ClusterSpec }, opts?: pulumi.ComponentResourceOptions) {
+    super("plainkube:pki:MinimalPki", name, {}, opts);
+    const { spec } = args;
+    const api = new CertificateAuthority(
+      `${name}-api`,
+      { spec, commonName: "api", key: { algorithm: "RSA", rsaBits: 4096 }, ...servingNames(spec) },
+      { parent: this },
+    );
+    const admin = new Certificate(`${name}-admin`, { spec, plan: adminCertificate, authority: api }, { parent: this });
+    this.authorities = { kubernetes: api };
+    this.cluster = { admin };
+    this.firstExpiry = admin.validityEnd;
+    this.registerOutputs({});
+  }
+}
