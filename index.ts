@@ -6,6 +6,7 @@ import { ControlPlane } from "./components/control-plane/control-plane.ts";
 import { Dns } from "./components/dns/dns.ts";
 import { Host } from "./components/host/host.ts";
 import { planOf } from "./components/host/plan.ts";
+import { grantPodNetwork } from "./components/network/flannel.ts";
 import { Node } from "./components/node/node.ts";
 import { Pki } from "./components/pki/pki.ts";
 import { Proof } from "./components/proof/proof.ts";
@@ -32,11 +33,14 @@ const [controlPlane] = ready
   .map((on) => new ControlPlane(`${on.host.spec.name}-control-plane`, { spec, pki, ...on }));
 if (!controlPlane) throw new Error("no control plane: the configuration's check let it through");
 
-// Container runtime, kubelet and the network, as soon as the API answers.
-const nodes = ready.map((on) => new Node(on.host.spec.name, { spec, pki, apiReady: controlPlane.ready, ...on }));
-
-// The administrator's access, and what runs inside the cluster.
+// The administrator's access, and the rights of the pod network.
 const access = new Access("access", { spec, pki, controlPlane });
+const after = [controlPlane.ready, ...grantPodNetwork({ spec, access })];
+
+// Container runtime, kubelet and the network, as soon as the API answers.
+const nodes = ready.map((on) => new Node(on.host.spec.name, { spec, pki, after, ...on }));
+
+// What runs inside the cluster.
 new Dns("dns", { spec, access, nodes });
 
 // A Deployment over all workers behind a Service that answers from each host.

@@ -6,6 +6,7 @@ import type { z } from "zod";
 import type { BinarySettings } from "./binaries/pins.ts";
 import { stagesOf } from "./binaries/stages.ts";
 import { contains, networkOf, nthAddress, overlaps, prefixLength } from "./cidr.ts";
+import { checkNetwork } from "./network/check.ts";
 import { type ClusterConfig, clusterSchema, type HostConfig, hostKeySchema, roles } from "./schema.ts";
 import { supportedVersions, unsupportedVersion, type VersionSet, versionKey } from "./versions.ts";
 
@@ -224,7 +225,7 @@ export type Report = (what: string, got: unknown, expected: string, remedy: stri
 export type Check = (config: ClusterConfig, add: Report, isSound: Soundness) => void;
 
 /** The checks of the concerns that have their own. */
-const checks: readonly Check[] = [];
+const checks: readonly Check[] = [checkNetwork];
 
 /** The configuration without what the schema refused, with stand-ins for what hosts must have. */
 function salvage(

@@ -5,7 +5,7 @@ import type { Choices } from "../spec.ts";
 export type Stage = "control-plane" | "runtime" | "network";
 
 /** Binaries and images by what needs them, as the configuration chooses them. */
-export const stagesOf = (_choices: Choices): Readonly<Record<Stage, readonly string[]>> => ({
+export const stagesOf = ({ network }: Choices): Readonly<Record<Stage, readonly string[]>> => ({
   "control-plane": ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"],
   runtime: [
     "containerd",
@@ -21,7 +21,7 @@ export const stagesOf = (_choices: Choices): Readonly<Record<Stage, readonly str
     "workload.tar",
     "kubelet",
   ],
-  network: ["kube-proxy", "kubectl"],
+  network: ["kube-proxy", "kubectl", ...(network.podNetwork === "flannel" ? ["flanneld"] : [])],
 });
 
 const cniPlugins: readonly string[] = ["bridge", "host-local", "loopback", "portmap"];

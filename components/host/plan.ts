@@ -10,12 +10,15 @@ export interface HostPlan {
   readonly units: readonly string[];
   /** TCP ports that will be listened on. */
   readonly ports: readonly number[];
+  /** UDP ports, likewise. */
+  readonly udpPorts: readonly number[];
   /** Space in /opt that binaries and images take, in MiB. */
   readonly needMib: number;
 }
 
 /** What a host's roles bring to it, so that preflight can look for what stands in the way. */
-export function planOf(_choices: Choices, { isControlPlane, isWorker }: HostSpec): HostPlan {
+export function planOf({ network }: Choices, { isControlPlane, isWorker }: HostSpec): HostPlan {
+  const isFlannel = network.podNetwork === "flannel";
   return {
     stages: [
       ...(isControlPlane ? ["control-plane" as const] : []),
@@ -26,9 +29,10 @@ export function planOf(_choices: Choices, { isControlPlane, isWorker }: HostSpec
       ...(isControlPlane ? ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"] : []),
       ...(isWorker ? ["plainkube-containerd", "plainkube-images", "kubelet"] : []),
       "kube-proxy",
-      "plainkube-routes",
+      isFlannel ? "flanneld" : "plainkube-routes",
     ].map((unit) => `${unit}.service`),
     ports: [...(isControlPlane ? controlPlanePorts : []), ...(isWorker ? workerPorts : []), ...networkPorts],
+    udpPorts: isFlannel ? [network.flannel.port] : [],
     needMib: (isControlPlane ? 500 : 0) + (isWorker ? 500 : 0) + 200,
   };
 }

@@ -35,6 +35,8 @@ export function renderKubelet(spec: ClusterSpec, host: HostSpec): Payload {
     containerRuntimeEndpoint: `unix://${paths.containerdSocket}`,
     evictionHard: spec.runtime.evictionHard,
     failCgroupV1: !spec.runtime.allowCgroupV1,
+    // Chains for others that use iptables: there shall be none.
+    ...(spec.network.kubeProxyMode === "nftables" && { makeIPTablesUtilChains: false }),
     maxPods: spec.runtime.maxPods,
     readOnlyPort: 0,
     registerWithTaints: host.taints,

@@ -6,7 +6,7 @@ import { renderCorefile } from "../dns/render.ts";
 import { type Host, Shipment } from "../host/host.ts";
 import { concat } from "../host/shipment.ts";
 import { kubeletFiles, renderKubelet } from "../kubelet/render.ts";
-import { proxyKubeconfig, renderNetwork } from "../network/render.ts";
+import { flannelKubeconfig, proxyKubeconfig, renderNetwork } from "../network/render.ts";
 import type { Pki } from "../pki/pki.ts";
 import { renderRuntime } from "../runtime/render.ts";
 import type { ClusterSpec } from "../spec.ts";
@@ -16,8 +16,8 @@ export interface NodeArgs {
   readonly host: Host;
   readonly pki: Pki;
   readonly binaries: Binaries;
-  /** Ends when the API is ready: a kubelet that starts earlier backs off. */
-  readonly apiReady: pulumi.Resource;
+  /** End when the API is ready, as a kubelet that starts earlier backs off, and knows who the pod network is. */
+  readonly after: readonly pulumi.Resource[];
 }
 
 /**
@@ -31,7 +31,7 @@ export class Node extends pulumi.ComponentResource {
 
   constructor(name: string, args: NodeArgs, opts?: pulumi.ComponentResourceOptions) {
     super("plainkube:node:Node", name, {}, opts);
-    const { spec, host, pki, binaries, apiReady } = args;
+    const { spec, host, binaries, after } = args;
     this.host = host;
     const { isWorker } = host.spec;
     const runtime = renderRuntime(spec);
@@ -48,24 +48,28 @@ export class Node extends pulumi.ComponentResource {
           ).applied,
         ]
       : [];
-    const ca = pki.authorities.kubernetes;
-    const proxy = {
-      path: proxyKubeconfig,
-      content: kubeconfigOf(spec, "system:kube-proxy", ca, pki.cluster.proxy),
-    };
     new Shipment(
       `${name}-node`,
       {
         host,
         phase: "node",
         payload: node,
-        secrets: isWorker ? [...kubeletSecrets(args), proxy] : [proxy],
+        secrets: [...(isWorker ? kubeletSecrets(args) : []), ...networkSecrets(args)],
         pins: isWorker ? [...network.pins, ...binaries.stage("runtime").pins] : network.pins,
       },
-      { parent: this, dependsOn: [network.done, apiReady, ...before] },
+      { parent: this, dependsOn: [network.done, ...after, ...before] },
     );
     this.registerOutputs({});
   }
+}
+
+function networkSecrets({ spec, pki }: NodeArgs) {
+  const ca = pki.authorities.kubernetes;
+  const { cluster, flannel } = pki;
+  return [
+    { path: proxyKubeconfig, content: kubeconfigOf(spec, "system:kube-proxy", ca, cluster.proxy) },
+    ...(flannel ? [{ path: flannelKubeconfig, content: kubeconfigOf(spec, "flannel", ca, flannel) }] : []),
+  ];
 }
 
 function kubeletSecrets({ spec, host, pki }: NodeArgs) {

@@ -1,7 +1,13 @@
 import * as pulumi from "@pulumi/pulumi";
 import * as tls from "@pulumi/tls";
 import type { ClusterSpec } from "../spec.ts";
-import { type Authority, type CertificatePlan, clusterCertificates, workerCertificates } from "./plan.ts";
+import {
+  type Authority,
+  type CertificatePlan,
+  clusterCertificates,
+  flannelCertificate,
+  workerCertificates,
+} from "./plan.ts";
 
 /** A certificate and its key as PEM; the key is secret. */
 export interface KeyPair {
@@ -94,6 +100,8 @@ export class Pki extends pulumi.ComponentResource {
   readonly authorities: Readonly<Record<Authority, KeyPair>>;
   readonly serviceAccount: { readonly publicKey: pulumi.Output<string>; readonly key: pulumi.Output<string> };
   readonly cluster: Readonly<Record<ClusterCertificateName, Certificate>>;
+  /** With podNetwork flannel only. */
+  readonly flannel: Certificate | undefined;
   readonly #nodes: ReadonlyMap<string, NodeCertificates>;
 
   constructor(name: string, args: { spec: ClusterSpec }, opts?: pulumi.ComponentResourceOptions) {
@@ -119,6 +127,7 @@ export class Pki extends pulumi.ComponentResource {
     this.cluster = Object.fromEntries(
       Object.entries(clusterCertificates(spec)).map(([id, plan]) => [id, certificate(id, plan)]),
     ) as Record<ClusterCertificateName, Certificate>;
+    this.flannel = spec.network.podNetwork === "flannel" ? certificate("flannel", flannelCertificate) : undefined;
     this.#nodes = new Map(
       spec.workers.map((host) => {
         const { client, serving } = workerCertificates(host);
@@ -141,7 +150,11 @@ export class Pki extends pulumi.ComponentResource {
 
   /** The first moment at which a certificate of the cluster ends, as RFC 3339. */
   get firstExpiry(): pulumi.Output<string> {
-    const all = [...Object.values(this.cluster), ...[...this.#nodes.values()].flatMap((n) => [n.client, n.serving])];
+    const all = [
+      ...Object.values(this.cluster),
+      ...(this.flannel ? [this.flannel] : []),
+      ...[...this.#nodes.values()].flatMap((n) => [n.client, n.serving]),
+    ];
     return pulumi.all(all.map((c) => c.validityEnd)).apply((ends) => ends.sort()[0] ?? "");
   }
 }

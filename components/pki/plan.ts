@@ -64,6 +64,13 @@ export function clusterCertificates(spec: ClusterSpec) {
   } as const satisfies Record<string, CertificatePlan>;
 }
 
+/** What flanneld shows to the API, on every host; its rights are in network/flannel.ts. */
+export const flannelCertificate = {
+  authority: "kubernetes",
+  commonName: "flannel",
+  uses: ["client_auth"],
+} as const satisfies CertificatePlan;
+
 /** Certificates of one worker. */
 export function workerCertificates({ name, address }: HostSpec) {
   return {

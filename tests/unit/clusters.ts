@@ -67,6 +67,7 @@ export const customConfig = (): RawConfig => ({
     serviceCidr: "172.30.0.0/20",
     dnsDomain: "k8s.example.com",
     mtu: 1400,
+    kubeProxyMode: "nftables",
   },
   runtime: { maxPods: 250, evictionHard: { "memory.available": "5%", "pid.available": "1000" } },
   overrides: {
@@ -88,6 +89,12 @@ export const customConfig = (): RawConfig => ({
     kubeProxy: { flags: { v: 2 }, config: { nodePortAddresses: ["172.31.5.0/24"], iptables: { syncPeriod: "10s" } } },
   },
   certificates: { extraApiSans: ["api.example.com", "192.0.2.1"] },
+});
+
+/** Stack `dev` with another pod network. */
+export const flannelConfig = (): RawConfig => ({
+  ...devConfig(),
+  network: { podNetwork: "flannel", flannel: { vni: 7, port: 4789 } },
 });
 
 /** Completes a configuration. Throws ConfigError. */

@@ -1,5 +1,5 @@
 /**
- * The exact bytes that reach a host, for two clusters. They show a change in review; that the components understand the
+ * The exact bytes that reach a host, for a few clusters. They show a change in review; that the components understand the
  * files is proven by the end-to-end tests only.
  */
 import assert from "node:assert/strict";
@@ -9,7 +9,7 @@ import { renderCorefile } from "../../components/dns/render.ts";
 import { phaseScript } from "../../components/host/shipment.ts";
 import { yaml } from "../../components/render.ts";
 import type { ClusterSpec } from "../../components/spec.ts";
-import { customConfig, devConfig, specOf } from "./clusters.ts";
+import { customConfig, devConfig, flannelConfig, specOf } from "./clusters.ts";
 import { assertGolden } from "./golden.ts";
 import { payloadsOf } from "./payloads.ts";
 
@@ -41,6 +41,12 @@ test("every file of stack dev", () => assertGolden("dev", hostFiles(specOf(devCo
 
 test("every file of a cluster that overrides what it can", () =>
   assertGolden("custom", hostFiles(specOf(customConfig()))));
+
+test("every file that flannel adds to stack dev or changes in it", () => {
+  const dev = hostFiles(specOf(devConfig()));
+  const files = Object.entries(hostFiles(specOf(flannelConfig())));
+  return assertGolden("flannel", Object.fromEntries(files.filter(([path, content]) => content !== dev[path])));
+});
 
 test("the script that ships a phase", async () => {
   const spec = specOf(devConfig());
