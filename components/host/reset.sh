@@ -107,7 +107,8 @@ if [ -f "$lib/state/sysctl.before" ]; then sysctl --quiet --load "$lib/state/sys
 
 if [ "$(cat "$lib/state/network-online.before" 2>/dev/null)" = inactive ]; then systemctl stop network-online.target; fi
 
-try find /var/lib/kubelet -mindepth 1 -xdev -delete
+# A control plane that runs no pods has none.
+[ ! -d /var/lib/kubelet ] || try find /var/lib/kubelet -mindepth 1 -xdev -delete
 rmdir /var/lib/kubelet 2>/dev/null
 try rm -rf /var/log/pods /var/log/containers
 mountpoint --quiet /run/netns || rmdir /run/netns 2>/dev/null

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { stackConfig } from "../../lab/stack.ts";
+import { prepare, stackConfig } from "../../lab/stack.ts";
 import { TestCluster } from "./harness.ts";
 
 /**
@@ -149,6 +149,12 @@ describe("nftables and routes", () => {
 });
 
 describe("iptables and flannel", () => {
+  // The binary that the first configuration does without.
+  before(async () => {
+    const network = { podNetwork: "flannel" };
+    await prepare({ ...cluster.config, "plainkube:network": network }, (line) => console.error(`# ${line}`));
+  });
+
   test("take over from them, on a control plane that becomes a worker, too", async () => {
     await change({ kubeProxyMode: "iptables", podNetwork: "flannel" });
     const now = await cluster.proofPods(".metadata.uid");
