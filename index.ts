@@ -8,6 +8,7 @@ import { Dns } from "./components/dns/dns.ts";
 import { Host } from "./components/host/host.ts";
 import { planOf } from "./components/host/plan.ts";
 import { MinimalPki } from "./components/minimal/pki.ts";
+import { grantPodNetwork } from "./components/network/flannel.ts";
 import { Node } from "./components/node/node.ts";
 import { Pki } from "./components/pki/pki.ts";
 import { Proof } from "./components/proof/proof.ts";
@@ -37,13 +38,16 @@ const [controlPlane] = ready
   .map((on) => new ControlPlane(`${on.host.spec.name}-control-plane`, { spec, pki, ...on }));
 if (!controlPlane) throw new Error("no control plane: the configuration's check let it through");
 
+// The ways in, and the rights of the pod network.
+const access = new Access("access", { spec, pki, controlPlane });
+const after = [controlPlane.ready, ...grantPodNetwork({ spec, access })];
+
 // Container runtime, kubelet and the network, as soon as the API answers.
 const nodes = ready
   .filter(() => system.has("nodes"))
-  .map((on) => new Node(on.host.spec.name, { spec, pki, apiReady: controlPlane.ready, ...on }));
+  .map((on) => new Node(on.host.spec.name, { spec, pki, after, ...on }));
 
-// The ways in, what users may do, and what runs inside the cluster.
-const access = new Access("access", { spec, pki, controlPlane });
+// What users may do, and what runs inside the cluster.
 if (!system.has("controllers")) new Accounts("accounts", { access });
 const users = pki instanceof Pki ? new Users("users", { spec, pki, access, controlPlane }) : undefined;
 if (system.has("dns")) new Dns("dns", { spec, access, nodes });

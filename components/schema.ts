@@ -184,7 +184,31 @@ const network = z.strictObject({
     .int("0 or an MTU from 1280 to 9216")
     .refine((n) => n === 0 || (n >= 1280 && n <= 9216), "0 or an MTU from 1280 to 9216")
     .default(0)
-    .describe("MTU of the pod network in bytes; 0 takes the host's."),
+    .describe("MTU of pods in bytes. 0: 1500, and 1450 with `podNetwork: flannel`, as VXLAN takes 50."),
+  kubeProxyMode: z
+    .enum(["iptables", "nftables"], "iptables or nftables")
+    .default("iptables")
+    .describe(
+      "kube-proxy's mode, and the netfilter tool for masquerading and host ports. `nftables` needs Kubernetes 1.31, Linux 5.13 and `nft` on the hosts.",
+    ),
+  podNetwork: z
+    .enum(["routes", "flannel"], "routes or flannel")
+    .default("routes")
+    .describe(
+      "How packets go between the pods of two hosts. `routes`: by plain routes, for hosts in one network segment. `flannel`: inside UDP packets between the hosts (VXLAN).",
+    ),
+  flannel: z
+    .strictObject({
+      vni: z
+        .int("a whole number from 1 to 16777215")
+        .min(1, "at least 1")
+        .max(16777215, "at most 16777215")
+        .default(1)
+        .describe("VXLAN's network identifier; the interface is called `flannel.<vni>`."),
+      port: port.default(8472).describe("UDP port on every host that VXLAN packets go to."),
+    })
+    .prefault({})
+    .describe("Settings of `podNetwork: flannel`."),
 });
 
 /** What a kubelet 1.36 measures (pkg/kubelet/eviction/api). */

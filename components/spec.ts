@@ -7,6 +7,7 @@ import type { BinarySettings } from "./binaries/pins.ts";
 import { stagesOf } from "./binaries/stages.ts";
 import { contains, networkOf, nthAddress, overlaps, prefixLength } from "./cidr.ts";
 import { checkMinimal } from "./minimal/check.ts";
+import { checkNetwork } from "./network/check.ts";
 import { type ClusterConfig, clusterSchema, type HostConfig, hostKeySchema, roles } from "./schema.ts";
 import { checkSystem, parts } from "./system.ts";
 import { checkUsers } from "./users/check.ts";
@@ -229,7 +230,7 @@ export type Report = (what: string, got: unknown, expected: string, remedy: stri
 export type Check = (config: ClusterConfig, add: Report, isSound: Soundness) => void;
 
 /** The checks of the concerns that have their own. */
-const checks: readonly Check[] = [checkSystem, checkMinimal, checkUsers];
+const checks: readonly Check[] = [checkSystem, checkMinimal, checkNetwork, checkUsers];
 
 /** The configuration without what the schema refused, with stand-ins for what hosts must have. */
 function salvage(

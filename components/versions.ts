@@ -10,6 +10,7 @@ export interface VersionSet {
   readonly runc: string;
   readonly cni: string;
   readonly coredns: string;
+  readonly flannel: string;
   /** The project's own images. */
   readonly pause: string;
   readonly workload: string;
@@ -21,6 +22,7 @@ const common = {
   runc: "1.4.3",
   cni: "1.9.1",
   coredns: "1.14.7",
+  flannel: "0.27.4",
   pause: "1.0.0",
   workload: "1.0.0",
 } as const;
@@ -50,7 +52,7 @@ export function unsupportedVersion(version: string): { what: string; got: string
 }
 
 /** Names a component as its release, its recipe and its pinned checksums do. */
-export type Component = "kubernetes-server" | "etcd" | "containerd" | "runc" | "cni-plugins" | "coredns";
+export type Component = "kubernetes-server" | "etcd" | "containerd" | "runc" | "cni-plugins" | "coredns" | "flanneld";
 
 /** Component → its key in a VersionSet. */
 export const versionKey = {
@@ -60,6 +62,7 @@ export const versionKey = {
   runc: "runc",
   "cni-plugins": "cni",
   coredns: "coredns",
+  flanneld: "flannel",
 } as const satisfies Record<Component, keyof VersionSet>;
 
 /** Binary → path inside its component's archive (`{dir}`: the archive's own top folder), or "" for a single file. */
@@ -82,6 +85,7 @@ const members: Readonly<Record<Component, Readonly<Record<string, string>>>> = {
   runc: { runc: "" },
   "cni-plugins": { bridge: "bridge", "host-local": "host-local", loopback: "loopback", portmap: "portmap" },
   coredns: { coredns: "coredns" },
+  flanneld: { flanneld: "" },
 };
 
 const components = Object.keys(members) as Component[];
@@ -116,6 +120,8 @@ function officialUrl(component: Component, v: string, arch: Arch): string {
       return github("opencontainers/runc", `runc.${arch}`);
     case "cni-plugins":
       return github("containernetworking/plugins", `cni-plugins-linux-${arch}-v${v}.tgz`);
+    case "flanneld":
+      return github("flannel-io/flannel", `flanneld-${arch}`);
     case "coredns":
       return github("coredns/coredns", `coredns_${v}_linux_${arch}.tgz`);
   }
@@ -125,6 +131,7 @@ const kubernetesChangelog = (minor: string) =>
   `kubernetes/kubernetes, CHANGELOG/CHANGELOG-${minor}.md at tag v1.38.0-alpha.0 (in the Go module k8s.io/kubernetes)`;
 const kubespray =
   "third party: kubernetes-sigs/kubespray, roles/kubespray_defaults/vars/main/checksums.yml at commit 46dbdd3994b3";
+const kubernetesFormula = "third party: sysoperator/kubernetes-formula, pillar/flannel.sls";
 
 /** `<component> <version> <arch>` → its published checksum. */
 const checksums: Readonly<Record<string, PublishedChecksum>> = {
@@ -237,6 +244,16 @@ const checksums: Readonly<Record<string, PublishedChecksum>> = {
     algorithm: "sha256",
     digest: "56171987d3947707c3563db2f4001bccaf50fd63468611b9f3cbecb1375ee7ec",
     readFrom: kubespray,
+  },
+  "flanneld 0.27.4 amd64": {
+    algorithm: "sha256",
+    digest: "fc1233aac3ad2707d14c9ae42016b5402753f755f0d07cc5c41dc4190e95d299",
+    readFrom: kubernetesFormula,
+  },
+  "flanneld 0.27.4 arm64": {
+    algorithm: "sha256",
+    digest: "aa4f59bff09603ad10634c5a930afa57631dd99d8da0b7baeaadc655f00831b7",
+    readFrom: kubernetesFormula,
   },
   // arm64 is not known: refused until binaries.checksums pins it.
   "coredns 1.14.7 amd64": {

@@ -192,6 +192,16 @@ export const recipes: readonly Recipe[] = [
     disk: 1,
   },
   {
+    name: "flanneld",
+    version: "0.27.4",
+    dir: "flannel",
+    packages: { flanneld: "github.com/flannel-io/flannel" },
+    set: { "github.com/flannel-io/flannel/pkg/version.Version": "v0.27.4" },
+    // Its `udp` backend is written in C, and always a part of it.
+    cgoTags: "netgo osusergo",
+    disk: 3,
+  },
+  {
     name: "coredns",
     version: "1.14.7",
     dir: "coredns",
@@ -311,7 +321,7 @@ async function build(
   const { go, version } = await findGo(join(module, "go.mod"));
   await requireFreeSpace(what.disk * 2 ** 30, `building ${what.name} ${what.version}`);
   const crossCompiler = arch === hostArch() ? {} : await crossTools(what, arch);
-  if (what.cgoTags) await requireSeccomp(what, arch, log);
+  if (what.cgoTags) await requireCompiler(what, arch, log);
   await fs.mkdir(join(dir, "go"));
   const env = { ...goEnvironment(what, arch, join(dir, "go")), ...crossCompiler };
 
@@ -467,25 +477,25 @@ async function crossTools(what: Recipe, arch: Arch): Promise<NodeJS.ProcessEnv> 
   return { CC: `${gnuName[arch]}-gcc`, PKG_CONFIG_LIBDIR: `/usr/lib/${gnuName[arch]}/pkgconfig:/usr/share/pkgconfig` };
 }
 
-async function requireSeccomp(what: Recipe, arch: Arch, log: Log): Promise<void> {
+/** A C compiler, and the libraries that the recipe's tags ask for. */
+async function requireCompiler(what: Recipe, arch: Arch, log: Log): Promise<void> {
   const cross = arch === hostArch() ? "" : gnuName[arch];
   const compiler = cross ? `${cross}-gcc` : "gcc";
   const env = { ...process.env, ...(cross ? await crossTools(what, arch) : {}) };
-  const isThere = async (): Promise<boolean> =>
-    which(compiler) !== undefined &&
-    which("pkg-config") !== undefined &&
-    (await run("pkg-config", ["--exists", "libseccomp"], { timeout: 30_000, env }).then(
+  const seccomp = /\bseccomp\b/.test(what.cgoTags ?? "");
+  const hasSeccomp = (): Promise<boolean> =>
+    run("pkg-config", ["--exists", "libseccomp"], { timeout: 30_000, env }).then(
       () => true,
       () => false,
-    ));
+    );
+  const isThere = async (): Promise<boolean> =>
+    which(compiler) !== undefined && (!seccomp || (which("pkg-config") !== undefined && (await hasSeccomp())));
   if (await isThere()) return;
-  const packages = cross
-    ? [`gcc-${cross}`, "pkg-config", `libseccomp-dev:${arch}`]
-    : ["gcc", "libc6-dev", "pkg-config", "libseccomp-dev"];
-  const why = `building ${what.name} ${what.version} for ${arch} with seccomp, without which no pod starts,`;
+  const library = cross ? `libseccomp-dev:${arch}` : "libseccomp-dev";
+  const packages = [...(cross ? [`gcc-${cross}`] : ["gcc", "libc6-dev"]), ...(seccomp ? ["pkg-config", library] : [])];
+  const why = `building ${what.name} ${what.version} for ${arch}${seccomp ? " with seccomp, without which no pod starts," : ""}`;
   // Packages of another architecture need the machine's consent (dpkg --add-architecture).
-  if (cross) throw new Error(`${why} needs a cross compiler and libseccomp: apt-get install ${packages.join(" ")}`);
+  if (cross) throw new Error(`${why} needs a cross compiler and its libraries: apt-get install ${packages.join(" ")}`);
   await installPackages(packages, why, log);
-  if (!(await isThere()))
-    throw new Error(`${why} still lacks gcc, pkg-config or libseccomp after installing ${packages.join(", ")}`);
+  if (!(await isThere())) throw new Error(`${why} still lacks something after installing ${packages.join(", ")}`);
 }

@@ -36,7 +36,10 @@ const stages: Readonly<Record<System, Readonly<Record<Stage, readonly string[]>>
 };
 
 /** Binaries and images by what needs them, as the configuration chooses them. */
-export const stagesOf = ({ system }: Pick<Choices, "system">) => stages[system];
+export function stagesOf({ system, network }: Pick<Choices, "system" | "network">) {
+  const stage = stages[system];
+  return network.podNetwork === "flannel" ? { ...stage, network: [...stage.network, "flanneld"] } : stage;
+}
 
 const cniPlugins: readonly string[] = ["bridge", "host-local", "loopback", "portmap"];
 

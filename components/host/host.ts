@@ -5,13 +5,14 @@ import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import type { Pin } from "../binaries/pins.ts";
 import { linkOf } from "../binaries/stages.ts";
+import { podMtu, vxlanOverhead } from "../network/mtu.ts";
 import { type Layout, layoutOf } from "../paths.ts";
 import type { ClusterSpec, Endpoint, HostSpec } from "../spec.ts";
 import { type HostFile, type Payload, phaseScript, rootShell, shellWord, type Unit, wholeScript } from "./shipment.ts";
 
 const script = (name: string): string => readFileSync(new URL(`./${name}`, import.meta.url), "utf8").trimEnd();
 const preflight = script("preflight.sh");
-const reset = script("reset.sh");
+const reset = `${script("netfilter.sh")}\n${script("reset.sh")}`;
 
 /** How @pulumi/command reaches a host; holds exact fields only, as all of them are stored with every resource. */
 export function connectionTo(spec: ClusterSpec, host: HostSpec): types.input.remote.ConnectionArgs {
@@ -43,6 +44,8 @@ export interface HostArgs {
   readonly units: readonly string[];
   /** TCP ports that the host's services will listen on. */
   readonly ports: readonly number[];
+  /** UDP ports, likewise. */
+  readonly udpPorts: readonly number[];
   /** Space that binaries and images take, in MiB. */
   readonly needMib: number;
 }
@@ -73,6 +76,10 @@ export class Host extends pulumi.ComponentResource {
         fixed,
         roles: host.roles.join(" "),
         ports: args.ports.join(" "),
+        udp_ports: args.udpPorts.join(" "),
+        netfilter: spec.network.kubeProxyMode,
+        vxlan_mtu: spec.network.podNetwork === "flannel" ? String(vxlanOverhead + podMtu(spec)) : "",
+        address: host.address,
         units: args.units.join(" "),
         arch: "amd64",
         cgroup_v1: String(spec.runtime.allowCgroupV1),

@@ -11,44 +11,50 @@ export interface HostPlan {
   readonly units: readonly string[];
   /** TCP ports that will be listened on. */
   readonly ports: readonly number[];
+  /** UDP ports, likewise. */
+  readonly udpPorts: readonly number[];
   /** Space in /opt that binaries and images take, in MiB. */
   readonly needMib: number;
 }
 
-const nothing: HostPlan = { stages: [], units: [], ports: [], needMib: 0 };
-const controlPlane: HostPlan = {
+/** A part of it; units by their names without `.service`. */
+type Plan = Omit<HostPlan, "udpPorts"> & Partial<Pick<HostPlan, "udpPorts">>;
+
+const nothing: Plan = { stages: [], units: [], ports: [], needMib: 0 };
+const controlPlane: Plan = {
   stages: ["control-plane"],
   units: ["etcd", "kube-apiserver"],
   ports: controlPlanePorts,
   needMib: 250,
 };
-const controllers: HostPlan = {
+const controllers: Plan = {
   stages: [],
   units: ["kube-controller-manager", "kube-scheduler"],
   ports: controllerPorts,
   needMib: 250,
 };
-const worker: HostPlan = {
+const worker: Plan = {
   stages: ["runtime"],
   units: ["plainkube-containerd", "plainkube-images", "kubelet"],
   ports: workerPorts,
   needMib: 500,
 };
-const network: HostPlan = {
+const networkOf = ({ podNetwork, flannel }: Choices["network"]): Plan => ({
   stages: ["network"],
-  units: ["kube-proxy", "plainkube-routes"],
+  units: ["kube-proxy", podNetwork === "flannel" ? "flanneld" : "plainkube-routes"],
   ports: networkPorts,
+  udpPorts: podNetwork === "flannel" ? [flannel.port] : [],
   needMib: 200,
-};
+});
 
 /** What a host's roles bring to it, so that preflight can look for what stands in the way. */
-export function planOf({ system }: Choices, { isControlPlane, isWorker }: HostSpec): HostPlan {
+export function planOf({ system, network }: Choices, { isControlPlane, isWorker }: HostSpec): HostPlan {
   const has = parts[system];
   const plans = [
     isControlPlane ? controlPlane : nothing,
     isControlPlane && has.has("controllers") ? controllers : nothing,
     isWorker ? worker : nothing,
-    has.has("nodes") ? network : nothing,
+    has.has("nodes") ? networkOf(network) : nothing,
   ];
   // In that system containerd's own unit imports them.
   const hasUnit = (unit: string) => system !== "minimal" || unit !== "plainkube-images";
@@ -56,6 +62,7 @@ export function planOf({ system }: Choices, { isControlPlane, isWorker }: HostSp
     stages: plans.flatMap((plan) => plan.stages),
     units: plans.flatMap((plan) => plan.units.filter(hasUnit).map((unit) => `${unit}.service`)),
     ports: plans.flatMap((plan) => plan.ports),
+    udpPorts: plans.flatMap((plan) => plan.udpPorts ?? []),
     needMib: plans.reduce((sum, plan) => sum + plan.needMib, 0),
   };
 }

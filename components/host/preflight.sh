@@ -2,6 +2,7 @@
 # Looks whether this host can take what its roles bring and reports every problem at once. Changes nothing but its own
 # state folder, which marks the host as this node. Runs as root.
 # The lines before this script set: name, roles, ports, units, arch, need_mib, service_address, owner,
+# netfilter (iptables or nftables), udp_ports, address, vxlan_mtu (least MTU of the host's interface; empty without VXLAN),
 # fixed (settings that a cluster keeps for life), cgroup_v1 (true: allowed), claimed (folders that will be filled and removed),
 # named_by_host (true: the kubelet registers with the host's own name). The second
 # argument is the clock of the machine that runs Pulumi, in seconds since 1970; it is given at the first `up` only.
@@ -10,7 +11,7 @@ umask 077
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 
 : "${name:?}" "${roles:?}" "${ports:?}" "${units:?}" "${arch:?}" "${need_mib:?}" "${service_address:?}" "${owner:?}" "${fixed:?}" "${cgroup_v1:?}" \
-  "${claimed:?}" "${named_by_host:?}"
+  "${netfilter:?}" "${udp_ports?}" "${address:?}" "${vxlan_mtu?}" "${claimed:?}" "${named_by_host:?}"
 now=${2:-}
 problems=()
 problem() { problems+=("$1: got $2; expected $3; $4."); }
@@ -23,7 +24,9 @@ case $(uname -m) in x86_64) machine=amd64 ;; aarch64) machine=arm64 ;; *) machin
 [ "$machine" = "$arch" ] || problem "architecture" "$machine" "$arch" "use a host of that architecture"
 [ "$(cat /proc/1/comm)" = systemd ] || problem "init" "$(cat /proc/1/comm)" "systemd" "use a host that boots with systemd"
 
-for tool in base64 conntrack curl flock ip iptables mount sha256sum sysctl systemctl umount; do
+filter_tool=iptables
+if [ "$netfilter" = nftables ]; then filter_tool=nft; fi
+for tool in base64 conntrack curl flock ip "$filter_tool" mount sha256sum sysctl systemctl umount; do
   command -v "$tool" >/dev/null || problem "tool $tool" "none on PATH" "$tool" "install the package that holds it"
 done
 
@@ -48,12 +51,18 @@ if [ -z "$before" ]; then
       problem "leftovers" "$path" "a folder that is empty or not there" "move its files away, and stop what uses them"
     fi
   done
-  listening=$(awk '$4 == "0A" { split($2, a, ":"); print a[2] }' /proc/net/tcp /proc/net/tcp6 2>/dev/null || :)
-  for port in $ports; do
-    case $'\n'$listening$'\n' in
-      *$'\n'"$(printf '%04X' "$port")"$'\n'*) problem "port $port" "in use" "free" "stop what listens on it ('ss -ltnp sport = :$port')" ;;
-    esac
-  done
+  # free_ports PROTOCOL STATE PORTS: no socket in this state, a number of the kernel's, has one of the ports.
+  free_ports() {
+    local protocol=$1 taken port
+    taken=$(awk -v state="$2" '$4 == state { split($2, a, ":"); print a[2] }' "/proc/net/$protocol" "/proc/net/${protocol}6" 2>/dev/null || :)
+    for port in $3; do
+      case $'\n'$taken$'\n' in
+        *$'\n'"$(printf '%04X' "$port")"$'\n'*) problem "${protocol^^} port $port" "in use" "free" "stop what listens on it ('ss --$protocol -lnp sport = :$port')" ;;
+      esac
+    done
+  }
+  free_ports tcp 0A "$ports"
+  free_ports udp 07 "$udp_ports"
   for unit in $units; do
     if systemctl cat "$unit" >/dev/null 2>&1; then
       problem "unit $unit" "one of the host's own" "none" "remove it ('systemctl cat $unit' shows where it comes from)"
@@ -64,6 +73,27 @@ if [ -z "$before" ]; then
   if [ "$skew" -lt -60 ] || [ "$skew" -gt 240 ]; then problem "clock" "$skew s off" "at most 60 s" "set the clock, best by NTP (timedatectl set-ntp true)"; fi
   free_mib=$(df -Pm /opt | awk 'NR == 2 { print $4 }')
   [ "$free_mib" -ge "$need_mib" ] || problem "disk of /opt" "$free_mib MiB free" "$need_mib MiB" "free space or grow the disk"
+fi
+
+if [ "$netfilter" = nftables ]; then
+  kernel=$(uname -r)
+  # kube-proxy's own limit: tools of that age do not break on its rules.
+  if [ "$(printf '%s\n' 5.13 "$kernel" | sort -V | head -n 1)" != 5.13 ]; then
+    problem "kernel" "$kernel" "5.13 or newer for kube-proxy's nftables mode" "use a newer kernel, or set network.kubeProxyMode to iptables"
+  fi
+  if command -v nft >/dev/null && ! nft list tables >/dev/null 2>&1; then
+    problem "kernel feature" "no nf_tables" "nf_tables" "install the kernel's modules, or set network.kubeProxyMode to iptables"
+  fi
+fi
+if [ -n "$vxlan_mtu" ]; then
+  [ -e /sys/module/vxlan ] || modprobe --dry-run --quiet vxlan 2>/dev/null || problem "kernel feature" "no vxlan" "vxlan" "install the kernel's modules, or set network.podNetwork to routes"
+  interface=$(ip -o -4 address show to "$address/32" | awk '{ print $2; exit }')
+  mtu=$(cat "/sys/class/net/$interface/mtu" 2>/dev/null || :)
+  if [ -z "$mtu" ]; then
+    problem "address $address" "none of the host's interfaces" "one that has it" "correct the host's address: VXLAN needs its interface"
+  elif [ "$mtu" -lt "$vxlan_mtu" ]; then
+    problem "MTU of $interface" "$mtu" "$vxlan_mtu for what VXLAN sends" "set network.mtu to $((mtu - 50)) or less"
+  fi
 fi
 
 case " $roles " in

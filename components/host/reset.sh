@@ -2,7 +2,7 @@
 # Gives this host back: stops and removes all that plainkube put here, and nothing else. Runs as root, and again after
 # it was cut off: the mark that the host is ours goes last.
 # The lines before this script set: owner, the mark that preflight left (cluster and node); claimed, folders
-# that were empty before; containerd_run, where its socket and tasks lie; ctr, its client.
+# that were empty before; containerd_run, where its socket and tasks lie; ctr, its client; and the functions of netfilter.sh.
 set -uo pipefail
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 
@@ -30,7 +30,7 @@ stop() {
     case " ${ours[*]} " in *" $unit "*) [ ! -e "/etc/systemd/system/$unit" ] || try systemctl disable --now --quiet "$unit" ;; esac
   done
 }
-stop kubelet.service kube-proxy.service plainkube-routes.service
+stop kubelet.service kube-proxy.service plainkube-routes.service flanneld.service
 
 # Containers: their processes, then runtime, network and mounts.
 # Sockets of shims lie in a folder that all containerds of a host share; the tasks say which are ours.
@@ -65,6 +65,7 @@ if ip link show plainkube0 >/dev/null 2>&1; then
   try ip link delete plainkube0
 fi
 ip route flush proto 112 2>/dev/null
+if vxlan=$(cat /run/plainkube/vxlan 2>/dev/null) && [ -e "/sys/class/net/$vxlan" ]; then try ip link delete "$vxlan"; fi
 
 unmount() {
   awk -v d="$1/" 'index($2 "/", d) == 1 { print $2 }' /proc/self/mounts | sort -r | while read -r mount; do
@@ -74,19 +75,7 @@ unmount() {
 }
 for dir in /var/lib/kubelet /run/plainkube "$lib" $claimed; do unmount "$dir"; done
 
-# Netfilter: chains and rules that name their maker, in one transaction a table.
-for family in iptables ip6tables; do
-  command -v "$family-save" >/dev/null || continue
-  for table in $("$family-save" 2>/dev/null | sed -n 's/^\*//p'); do
-    rules=$("$family-save" -t "$table" 2>/dev/null | awk '
-      function mine(chain) { return chain ~ /^(KUBE-|CNI-(DN-|HOSTPORT-|SN-))/ }
-      /^\*/ { print; next }
-      /^:/ { chain = substr($1, 2); if (mine(chain)) { print ":" chain " - [0:0]"; drop[++n] = chain } next }
-      /^-A/ && !mine($2) && (/ -[jg] (KUBE-|CNI-HOSTPORT-)/ || /--comment "?plainkube/) { sub(/^-A/, "-D"); print; found = 1; next }
-      /^COMMIT/ { for (i = 1; i <= n; i++) print "-X " drop[i]; print; if (n || found) exit }')
-    case $rules in *-D\ * | *-X\ *) try "$family-restore" --noflush --wait 10 <<<"$rules" ;; esac
-  done
-done
+try remove_iptables
 if command -v nft >/dev/null; then
   # Tables that iptables made for us, and that nobody has put a rule into since.
   nft list tables 2>/dev/null | grep -xE 'table (ip|ip6) (nat|filter|mangle)' | while read -r table; do
@@ -95,8 +84,8 @@ if command -v nft >/dev/null; then
     used=$(nft list table "$family" "$name" | grep -vE '^[[:space:]]*(table .*|chain [A-Z]+ \{|type .* policy accept;|\}|)$')
     [ -n "$used" ] || nft delete table "$family" "$name"
   done
-  nft list tables 2>/dev/null | awk '$3 ~ /^kube-proxy/ { print $2, $3 }' | while read -r family table; do nft delete table "$family" "$table"; done
 fi
+try remove_nftables
 
 # Cgroups that a kubelet leaves, and those that systemd does not see empty where units were left processes to (cgroup v1).
 for unit in $(systemctl list-units --all --plain --no-legend 'kubepods*.slice' 2>/dev/null | awk '{ print $1 }' | sort -r); do

@@ -1,26 +1,9 @@
 #!/usr/bin/env bash
 # Keeps a route to each node's pods, as the API lists the nodes: a host that joins or leaves touches no other host's files.
-# Routes carry protocol 112, rules the comment `plainkube`, so that they are found again.
+# Routes carry protocol 112, so that they are found again.
 set -euo pipefail
-: "${KUBECONFIG:?}" "${POD_CIDR:?}" "${NODE_NAME:?}"
-mkdir -p /run/plainkube
+: "${KUBECONFIG:?}" "${NODE_NAME:?}"
 rm -f /run/plainkube/routes.ready
-
-sysctl --quiet --write net.ipv4.ip_forward=1
-modprobe --quiet br_netfilter || [ -e /proc/sys/net/bridge ]
-sysctl --quiet --write net.bridge.bridge-nf-call-iptables=1
-
-# Pods reach each other with their own addresses, and the rest of the world with the host's.
-rule() {
-  local table=$1 chain=$2
-  shift 2
-  iptables --wait 10 --table "$table" --check "$chain" "$@" 2>/dev/null ||
-    iptables --wait 10 --table "$table" --append "$chain" "$@"
-}
-rule nat POSTROUTING --source "$POD_CIDR" ! --destination "$POD_CIDR" --match addrtype ! --dst-type LOCAL \
-  --match comment --comment plainkube --jump MASQUERADE
-rule filter FORWARD --source "$POD_CIDR" --match comment --comment plainkube --jump ACCEPT
-rule filter FORWARD --destination "$POD_CIDR" --match comment --comment plainkube --jump ACCEPT
 
 sync() {
   local node cidr via nodes wanted=''

@@ -9,7 +9,7 @@ import { kubeletFiles, renderKubelet } from "../kubelet/render.ts";
 import { minimalNode } from "../minimal/phases.ts";
 import { MinimalPki } from "../minimal/pki.ts";
 import { renderMinimalRuntime } from "../minimal/render.ts";
-import { proxyKubeconfig, renderNetwork } from "../network/render.ts";
+import { flannelKubeconfig, proxyKubeconfig, renderNetwork } from "../network/render.ts";
 import type { Pki } from "../pki/pki.ts";
 import { renderRuntime } from "../runtime/render.ts";
 import type { ClusterSpec, HostSpec } from "../spec.ts";
@@ -19,8 +19,8 @@ export interface NodeArgs {
   readonly host: Host;
   readonly pki: Pki | MinimalPki;
   readonly binaries: Binaries;
-  /** Ends when the API is ready: a kubelet that starts earlier backs off. */
-  readonly apiReady: pulumi.Resource;
+  /** End when the API is ready, as a kubelet that starts earlier backs off, and knows who the pod network is. */
+  readonly after: readonly pulumi.Resource[];
 }
 
 /**
@@ -34,7 +34,7 @@ export class Node extends pulumi.ComponentResource {
 
   constructor(name: string, args: NodeArgs, opts?: pulumi.ComponentResourceOptions) {
     super("plainkube:node:Node", name, {}, opts);
-    const { spec, host, pki, binaries, apiReady } = args;
+    const { spec, host, pki, binaries, after } = args;
     this.host = host;
     const { isWorker } = host.spec;
     const runtime = pki instanceof MinimalPki ? renderMinimalRuntime(spec, host.spec) : renderRuntime(spec);
@@ -59,19 +59,25 @@ export class Node extends pulumi.ComponentResource {
         ...node,
         pins: isWorker ? [...network.pins, ...binaries.stage("runtime").pins] : network.pins,
       },
-      { parent: this, dependsOn: [network.done, apiReady, ...before] },
+      { parent: this, dependsOn: [network.done, ...after, ...before] },
     );
     this.registerOutputs({});
   }
 }
 
+function networkSecrets(spec: ClusterSpec, { authorities, cluster, flannel }: Pki) {
+  const ca = authorities.kubernetes;
+  return [
+    { path: proxyKubeconfig, content: kubeconfigOf(spec, "system:kube-proxy", ca, cluster.proxy) },
+    ...(flannel ? [{ path: flannelKubeconfig, content: kubeconfigOf(spec, "flannel", ca, flannel) }] : []),
+  ];
+}
+
 /** What a host gets for pods and Services, keys included. */
 function clusterNode(spec: ClusterSpec, host: HostSpec, pki: Pki): Phase {
-  const ca = pki.authorities.kubernetes;
-  const proxy = { path: proxyKubeconfig, content: kubeconfigOf(spec, "system:kube-proxy", ca, pki.cluster.proxy) };
   return {
     payload: concat(...(host.isWorker ? [renderKubelet(spec, host)] : []), renderNetwork(spec, host)),
-    secrets: host.isWorker ? [...kubeletSecrets(spec, host, pki), proxy] : [proxy],
+    secrets: [...(host.isWorker ? kubeletSecrets(spec, host, pki) : []), ...networkSecrets(spec, pki)],
   };
 }
 

@@ -5,6 +5,7 @@ import {
   type Authority,
   type CertificatePlan,
   clusterCertificates,
+  flannelCertificate,
   isNeeded,
   userCertificate,
   workerCertificates,
@@ -124,6 +125,8 @@ export class Pki extends pulumi.ComponentResource {
   readonly cluster: Readonly<Record<ClusterCertificateName, Certificate>>;
   /** Client certificates by the name of the user. */
   readonly users: ReadonlyMap<string, KeyPair>;
+  /** flanneld's, where there is one. */
+  readonly flannel: Certificate | undefined;
   /** The first moment at which a certificate of the cluster ends, as RFC 3339. */
   readonly firstExpiry: pulumi.Output<string>;
   readonly #nodes: ReadonlyMap<string, NodeCertificates>;
@@ -149,6 +152,7 @@ export class Pki extends pulumi.ComponentResource {
         .filter(([id]) => isNeeded(spec, id))
         .map(([id, plan]) => [id, certificate(id, plan)]),
     ) as Record<ClusterCertificateName, Certificate>;
+    this.flannel = spec.network.podNetwork === "flannel" ? certificate("flannel", flannelCertificate) : undefined;
     this.#nodes = new Map(
       spec.workers.map((host) => {
         const { client, serving } = workerCertificates(host);
@@ -164,7 +168,12 @@ export class Pki extends pulumi.ComponentResource {
     );
     this.users = users;
     const nodes = [...this.#nodes.values()].flatMap((n) => [n.client, n.serving]);
-    const ends = [...Object.values(this.cluster), ...nodes, ...users.values()].map((c) => c.validityEnd);
+    const ends = [
+      ...Object.values(this.cluster),
+      ...nodes,
+      ...users.values(),
+      ...(this.flannel ? [this.flannel] : []),
+    ].map((c) => c.validityEnd);
     this.firstExpiry = pulumi.all(ends).apply((all) => all.sort()[0] ?? "");
     this.registerOutputs({});
   }

@@ -89,6 +89,13 @@ export const userCertificate = ({ name, groups }: UserSpec): CertificatePlan => 
   uses: ["client_auth"],
 });
 
+/** What flanneld shows to the API, on every host; its rights are in network/flannel.ts. */
+export const flannelCertificate = {
+  authority: "kubernetes",
+  commonName: "flannel",
+  uses: ["client_auth"],
+} as const satisfies CertificatePlan;
+
 /** Certificates of one worker. */
 export function workerCertificates({ name, address }: HostSpec) {
   return {

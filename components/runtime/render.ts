@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { linkOf, stagesOf } from "../binaries/stages.ts";
 import type { Payload } from "../host/shipment.ts";
 import { imageRefs } from "../images.ts";
+import { podMtu } from "../network/mtu.ts";
 import { binary, clusterLayout, paths } from "../paths.ts";
 import { fill } from "../render.ts";
 import type { ClusterSpec } from "../spec.ts";
@@ -54,7 +55,7 @@ function renderCniTemplate(spec: ClusterSpec): string {
         bridge: "plainkube0",
         isGateway: true,
         hairpinMode: true,
-        mtu: spec.network.mtu,
+        mtu: podMtu(spec),
         ipam: {
           type: "host-local",
           dataDir: paths.cniCache,
@@ -62,7 +63,7 @@ function renderCniTemplate(spec: ClusterSpec): string {
           routes: [{ dst: "0.0.0.0/0" }],
         },
       },
-      { type: "portmap", capabilities: { portMappings: true }, snat: true },
+      { type: "portmap", backend: spec.network.kubeProxyMode, capabilities: { portMappings: true }, snat: true },
     ],
   };
   return `${JSON.stringify(network, null, 2)}\n`;

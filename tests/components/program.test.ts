@@ -1,5 +1,5 @@
 /**
- * What the program registers with the engine, for two clusters and the API alone. Engine, plugins and hosts are stand-ins (program.ts): these
+ * What the program registers with the engine, for a few clusters and the API alone. Engine, plugins and hosts are stand-ins (program.ts): these
  * tests prove names, order of ownership, certificates and the marking of secrets, not that a host accepts a script, that the
  * engine keeps a marked secret encrypted, or that a certificate is issued as asked for.
  */
@@ -15,6 +15,7 @@ import {
   devConfig,
   directory,
   exampleConfig,
+  flannelConfig,
   hostKey,
   key,
   type RawConfig,
@@ -30,6 +31,7 @@ const modules = { source: "modules" };
 
 const configs: Record<string, RawConfig> = {
   dev: { ...devConfig(), binaries: modules },
+  flannel: { ...flannelConfig(), clusterName: "flannel", binaries: modules },
   custom: {
     ...customConfig(),
     binaries: modules,
@@ -74,7 +76,7 @@ test("all that is nobody's child is one of the runbook's steps, or the cluster's
   const all = ["access", "binaries", "control-plane", "dns", "host", "node", "pki", "proof", "users"];
   each((cluster) => {
     const alone = [...all.filter((step) => !["dns", "node", "proof"].includes(step)), "accounts"];
-    const steps = cluster === "api-only" ? alone : all;
+    const steps = cluster === "api-only" ? alone : [...all, ...(cluster === "flannel" ? ["network"] : [])];
     const tops = resourcesOf(cluster).filter((r) => r.parent === "");
     const concerns = tops.map((r) => (r.type.startsWith("plainkube:") ? r.type.split(":")[1] : `${r.type} ${r.name}`));
     assert.deepEqual([...new Set(concerns)].sort(), [...steps, "random:index/randomId:RandomId cluster"].sort());
@@ -237,17 +239,20 @@ const clusterCertificates = (name: string, address: string, dns: string[], ip: s
   scheduler: { ca: "kubernetes", cn: "system:kube-scheduler", uses: ["client_auth"] },
 });
 
+const devCertificates: Record<string, Asked> = {
+  ...clusterCertificates(
+    "node1",
+    "10.90.23.41",
+    ["kubernetes.default.svc.cluster.local", "node1", "localhost"],
+    ["10.96.0.1"],
+  ),
+  ...nodeCertificates("node1", "10.90.23.41"),
+  ...nodeCertificates("node2", "10.90.23.42"),
+};
+
 const certificates: Record<string, Record<string, Asked>> = {
-  dev: {
-    ...clusterCertificates(
-      "node1",
-      "10.90.23.41",
-      ["kubernetes.default.svc.cluster.local", "node1", "localhost"],
-      ["10.96.0.1"],
-    ),
-    ...nodeCertificates("node1", "10.90.23.41"),
-    ...nodeCertificates("node2", "10.90.23.42"),
-  },
+  dev: devCertificates,
+  flannel: { ...devCertificates, flannel: { ca: "kubernetes", cn: "flannel", uses: ["client_auth"] } },
   custom: {
     ...clusterCertificates(
       "cp",
@@ -419,6 +424,14 @@ test("what is inside the cluster goes with the control plane's host, through one
   });
 });
 
+test("flanneld starts when its rights are granted: its unit would fail before", () => {
+  const granted = resourcesOf("flannel").find((r) => r.name === "flannel-binding") ?? assert.fail("no binding");
+  // Children of a component are registered after it, and it after what it waits for.
+  const nodes = ofType("flannel", "plainkube:host:Shipment").filter((r) => r.name.endsWith("-node"));
+  assert.equal(nodes.length, 2);
+  for (const node of nodes) assert.ok(reaches("flannel", node, granted.urn), node.name);
+});
+
 test("connections hold exactly what it takes to log in", () => {
   const dialling = { dialErrorLimit: 10, perDialTimeout: 15 };
   for (const { inputs, name } of ofType("dev", command)) {
@@ -455,6 +468,7 @@ const connections: Record<string, Record<string, number>> = {
   dev: { "10.90.23.41": 8, "10.90.23.42": 6 },
   custom: { "172.31.5.10": 7, "172.31.5.11": 6, "172.31.5.12": 6 },
   "api-only": { "10.90.23.41": 4 },
+  flannel: { "10.90.23.41": 8, "10.90.23.42": 6 },
 };
 
 test("users get bindings, a kubeconfig of their own and a context in the administrator's", async () => {
@@ -514,6 +528,7 @@ const kubeletSecrets = [
   "0600 /etc/plainkube/pki/kubelet/serving.key",
 ];
 const proxySecrets = ["0600 /etc/plainkube/kubeconfig/kube-proxy.yaml"];
+const flannelSecrets = ["0600 /etc/plainkube/kubeconfig/flannel.yaml"];
 const pair = (name: string) => [`0600 /etc/plainkube/pki/${name}.crt`, `0600 /etc/plainkube/pki/${name}.key`];
 const controlPlaneSecrets = (cluster: string) => [
   "0644 /etc/plainkube/pki/etcd/ca.crt",
@@ -551,10 +566,11 @@ test("each phase ships the files that the golden tests show, and the keys that i
         }
         assert.equal([...script.matchAll(/<<'PLAINKUBE_END_OF_FILE'$/gm)].length, payload.files.length);
         const secrets = [...script.matchAll(/^secret (\S+ \S+) /gm)].map(([, what]) => what);
+        const network = [...proxySecrets, ...(cluster === "flannel" ? flannelSecrets : [])];
         const expected: Record<string, readonly string[]> = {
           "control-plane": controlPlaneSecrets(cluster),
           runtime: [],
-          node: host.isWorker ? [...kubeletSecrets, ...proxySecrets] : proxySecrets,
+          node: [...(host.isWorker ? kubeletSecrets : []), ...network],
         };
         assert.deepEqual(secrets, expected[phase], name);
       }

@@ -70,6 +70,7 @@ export const customConfig = (): RawConfig => ({
     serviceCidr: "172.30.0.0/20",
     dnsDomain: "k8s.example.com",
     mtu: 1400,
+    kubeProxyMode: "nftables",
   },
   runtime: { maxPods: 250, evictionHard: { "memory.available": "5%", "pid.available": "1000" } },
   overrides: {
@@ -99,6 +100,12 @@ export const customConfig = (): RawConfig => ({
     },
     { name: "joe", groups: ["guests"] },
   ],
+});
+
+/** Stack `dev` with another pod network. */
+export const flannelConfig = (): RawConfig => ({
+  ...devConfig(),
+  network: { podNetwork: "flannel", flannel: { vni: 7, port: 4789 } },
 });
 
 /** Completes a configuration. Throws ConfigError. */

@@ -1,5 +1,5 @@
 /**
- * The exact bytes that reach a host, for two clusters and the API alone. They show a change in review; that the components understand the
+ * The exact bytes that reach a host, for a few clusters. They show a change in review; that the components understand the
  * files is proven by the end-to-end tests only.
  */
 import assert from "node:assert/strict";
@@ -11,7 +11,7 @@ import { yaml } from "../../components/render.ts";
 import type { ClusterSpec } from "../../components/spec.ts";
 import { parts } from "../../components/system.ts";
 import { renderUserProbe } from "../../components/users/render.ts";
-import { customConfig, devConfig, exampleConfig, specOf } from "./clusters.ts";
+import { customConfig, devConfig, exampleConfig, flannelConfig, specOf } from "./clusters.ts";
 import { assertGolden } from "./golden.ts";
 import { payloadsOf } from "./payloads.ts";
 
@@ -58,8 +58,14 @@ test("the system minimal says nothing that is so anyway, and follows what it is 
   );
   assert.doesNotMatch(servers["node2/opt/k8s/containerd.toml"] ?? "", /oom|cgroup/i);
   const { users, ...custom } = customConfig();
-  const { dnsDomain, ...network } = custom.network as Record<string, unknown>;
+  const { dnsDomain, kubeProxyMode, ...network } = custom.network as Record<string, unknown>;
   await assertGolden("minimal-custom", hostFiles(specOf({ ...custom, system: "minimal", network })));
+});
+
+test("every file that flannel adds to stack dev or changes in it", () => {
+  const dev = hostFiles(specOf(devConfig()));
+  const files = Object.entries(hostFiles(specOf(flannelConfig())));
+  return assertGolden("flannel", Object.fromEntries(files.filter(([path, content]) => content !== dev[path])));
 });
 
 test("the script that ships a phase", async () => {

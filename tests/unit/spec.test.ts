@@ -7,6 +7,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { ConfigError, type Problem, parseCluster, type Surroundings } from "../../components/spec.ts";
+import { unsupportedVersion } from "../../components/versions.ts";
 import { makeKey } from "../plugin/sshd.ts";
 import { directory, hostKey, key, type RawConfig, specOf, ssh, surroundings } from "./clusters.ts";
 
@@ -98,7 +99,7 @@ const cases: Record<string, readonly [change: (config: Base) => void, ...problem
     unknown(
       "network.podCIDR",
       "podCIDR",
-      "podCidr, nodeCidrMaskSize, serviceCidr, dnsDomain, mtu",
+      "podCidr, nodeCidrMaskSize, serviceCidr, dnsDomain, mtu, kubeProxyMode, podNetwork, flannel",
       "did you mean podCidr?",
     ),
   ],
@@ -599,6 +600,67 @@ const cases: Record<string, readonly [change: (config: Base) => void, ...problem
     (c) => Object.assign(c, { network: { mtu: -1 } }),
     invalid("network.mtu", "-1", "0 or an MTU from 1280 to 9216"),
   ],
+  "nftables before kube-proxy had it": [
+    (c) => Object.assign(c, { network: { kubeProxyMode: "nftables" }, versions: { kubernetes: "1.30.14" } }),
+    {
+      what: "plainkube:network.kubeProxyMode needs a newer Kubernetes",
+      got: "nftables with 1.30.14",
+      expected: "versions.kubernetes from 1.31, which has this mode without a feature gate",
+      remedy: "use iptables, or raise versions.kubernetes",
+    },
+    unsupportedVersion("1.30.14"),
+  ],
+  "an unknown mode of kube-proxy": [
+    (c) => Object.assign(c, { network: { kubeProxyMode: "ipvs" } }),
+    invalid("network.kubeProxyMode", '"ipvs"', "iptables or nftables"),
+  ],
+  "another mode as an override": [
+    (c) => Object.assign(c, { overrides: { kubeProxy: { config: { mode: "ipvs" } } } }),
+    {
+      what: "plainkube:overrides.kubeProxy.config.mode differs from plainkube:network.kubeProxyMode",
+      got: '"ipvs" and iptables',
+      expected: "one mode: the hosts' tools, their masquerading and host ports go by it, too",
+      remedy: "set network.kubeProxyMode, and leave the override out",
+    },
+  ],
+  "an unknown pod network": [
+    (c) => Object.assign(c, { network: { podNetwork: "weave" } }),
+    invalid("network.podNetwork", '"weave"', "routes or flannel"),
+  ],
+  "flannel on a host without a kubelet": [
+    (c) => {
+      c.hosts[0].roles = ["control-plane"];
+      Object.assign(c, { network: { podNetwork: "flannel" } });
+    },
+    {
+      what: "plainkube:hosts[0] (node1) cannot be part of plainkube:network.podNetwork flannel",
+      got: "control-plane",
+      expected: "the role worker: flanneld keeps a host's lease in its Node, and only a kubelet makes one",
+      remedy: "add worker to its roles, with a taint NoSchedule if it shall take no pods; or use podNetwork routes",
+    },
+  ],
+  "flannel's settings without flannel": [
+    (c) => Object.assign(c, { network: { flannel: { vni: 2 } } }),
+    {
+      what: "plainkube:network.flannel has no effect",
+      got: "podNetwork routes",
+      expected: "these settings only with podNetwork flannel",
+      remedy: "set network.podNetwork to flannel, or leave network.flannel out",
+    },
+  ],
+  "flannel at a node port": [
+    (c) => Object.assign(c, { network: { podNetwork: "flannel", flannel: { port: 30472 } } }),
+    {
+      what: "plainkube:network.flannel.port lies among the node ports",
+      got: "30472",
+      expected: "a UDP port outside 30000-32767, which kube-proxy takes for Services",
+      remedy: "choose another, like 8472 or 4789",
+    },
+  ],
+  "a VXLAN identifier of 0": [
+    (c) => Object.assign(c, { network: { podNetwork: "flannel", flannel: { vni: 0 } } }),
+    invalid("network.flannel.vni", "0", "at least 1"),
+  ],
   "unsupported version": [
     (c) => Object.assign(c, { versions: { kubernetes: "1.12.0" } }),
     {
@@ -682,7 +744,7 @@ const cases: Record<string, readonly [change: (config: Base) => void, ...problem
       what: "plainkube:binaries.checksums names something unknown",
       got: "kubelt-amd64",
       expected:
-        "one of kubernetes-server, etcd, containerd, runc, cni-plugins, coredns, kube-apiserver, kube-controller-manager, kube-scheduler, containerd-shim-runc-v2, ctr, bridge, host-local, loopback, portmap, pause.tar, coredns.tar, workload.tar, kubelet, kube-proxy, kubectl, with -amd64 or -arm64 behind it for one architecture",
+        "one of kubernetes-server, etcd, containerd, runc, cni-plugins, coredns, flanneld, kube-apiserver, kube-controller-manager, kube-scheduler, containerd-shim-runc-v2, ctr, bridge, host-local, loopback, portmap, pause.tar, coredns.tar, workload.tar, kubelet, kube-proxy, kubectl, with -amd64 or -arm64 behind it for one architecture",
       remedy: "did you mean kubelet?",
     },
   ],
