@@ -6,6 +6,8 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { stagesOf } from "../../components/binaries/stages.ts";
+import { planOf } from "../../components/host/plan.ts";
 import { ConfigError, type Problem, parseCluster, type Surroundings } from "../../components/spec.ts";
 import { unsupportedVersion } from "../../components/versions.ts";
 import { makeKey } from "../plugin/sshd.ts";
@@ -1025,6 +1027,32 @@ test("a system without nodes needs no worker", () => {
   const spec = specOf({ ...base(), ...apiOnly() });
   assert.deepEqual([spec.system, spec.controlPlane.name, spec.workers], ["api-only", "node1", []]);
   assert.equal(specOf(base()).system, "cluster", "by default a whole cluster is built");
+});
+
+test("a host gets what the system and its roles need, and no more", () => {
+  const config = base();
+  Object.assign(config.hosts[0], { roles: ["control-plane"] });
+  const plans = (raw: RawConfig) => {
+    const spec = specOf(raw);
+    return spec.hosts.map((host) => ({ ...planOf(spec, host), binaries: stagesOf(spec) }));
+  };
+  const [alone] = plans({ ...base(), ...apiOnly() });
+  assert.deepEqual(alone, {
+    stages: ["control-plane"],
+    units: ["etcd.service", "kube-apiserver.service"],
+    ports: [2379, 2380, 2381, 6443],
+    needMib: 250,
+    binaries: { "control-plane": ["etcd", "kube-apiserver"], runtime: [], network: [] },
+  });
+  const [controlPlane, worker] = plans(config);
+  assert.deepEqual(
+    [controlPlane?.stages, controlPlane?.units.length, controlPlane?.ports.length, controlPlane?.needMib],
+    [["control-plane", "network"], 6, 8, 700],
+  );
+  assert.deepEqual(
+    [worker?.stages, worker?.units.length, worker?.ports.length, worker?.needMib],
+    [["runtime", "network"], 5, 4, 700],
+  );
 });
 
 test("users with odd names are taken as they are", () => {
