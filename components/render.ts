@@ -26,8 +26,11 @@ export function unitArgument(value: string): string {
     : `"${escaped.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
 }
 
+/** Flags of a program by name; null takes one out of the unit. */
+export type Flags = Readonly<Record<string, string | number | boolean | null>>;
+
 /** Puts flags into a unit's ExecStart, one a line: a flag that stands there is replaced, another is added at the end. */
-export function withFlags(unit: string, flags: Readonly<Record<string, string | number | boolean>>): string {
+export function withFlags(unit: string, flags: Flags): string {
   const lines = unit.split("\n");
   const start = lines.findIndex((line) => line.startsWith("ExecStart="));
   if (start < 0) throw new Error("the unit has no ExecStart");
@@ -35,10 +38,9 @@ export function withFlags(unit: string, flags: Readonly<Record<string, string | 
   while (lines[end]?.endsWith("\\")) end++;
   const command = lines.slice(start, end + 1).map((line) => line.replace(/ ?\\$/, ""));
   for (const [name, value] of Object.entries(flags)) {
-    const line = `  ${unitArgument(`--${name}=${value}`)}`;
+    const line = value === null ? [] : [`  ${unitArgument(`--${name}=${value}`)}`];
     const old = command.findIndex((l) => new RegExp(`^\\s+"?--${name}(=|"?$)`).test(l));
-    if (old >= 0) command[old] = line;
-    else command.push(line);
+    command.splice(old >= 0 ? old : command.length, old >= 0 ? 1 : 0, ...line);
   }
   return [...lines.slice(0, start), command.join(" \\\n"), ...lines.slice(end + 1)].join("\n");
 }

@@ -3,6 +3,7 @@ import type { Payload } from "../host/shipment.ts";
 import { binary, paths } from "../paths.ts";
 import { fill, merge, withFlags, yaml } from "../render.ts";
 import type { ClusterSpec } from "../spec.ts";
+import { atLeast } from "../versions.ts";
 
 const template = (name: string): string => readFileSync(new URL(`./${name}.service`, import.meta.url), "utf8");
 const pki = (name: string): string => `${paths.pki}/${name}`;
@@ -14,32 +15,37 @@ export const kubeconfigs = {
   scheduler: `${paths.kubeconfig}/scheduler.yaml`,
 } as const;
 
-/** kube-apiserver: Node and RBAC authorization; anonymous requests reach the health checks only. */
+/**
+ * kube-apiserver: Node and RBAC authorization; anonymous requests reach the health checks only. Before 1.34 it is RBAC
+ * that keeps them from the rest: their conditions came with the file's v1.
+ */
 export function renderApiServer(spec: ClusterSpec): Payload {
-  const authentication = `${paths.etc}/authentication.yaml`;
+  const hasAuthentication = atLeast(spec.versions.kubernetes, "1.34");
+  const authentication = {
+    path: `${paths.etc}/authentication.yaml`,
+    content: yaml({
+      apiVersion: "apiserver.config.k8s.io/v1",
+      kind: "AuthenticationConfiguration",
+      anonymous: { enabled: true, conditions: ["/livez", "/readyz", "/healthz"].map((path) => ({ path })) },
+    }),
+  };
   const unit = fill(template("kube-apiserver"), {
     ADDRESS: spec.controlPlane.address,
     DNS_DOMAIN: spec.network.dnsDomain,
     SERVICE_CIDR: spec.network.serviceCidr,
   });
+  const flags = { ...(!hasAuthentication && { "authentication-config": null }), ...spec.overrides.kubeApiserver.flags };
   return {
     files: [
-      { path: `${paths.units}/kube-apiserver.service`, content: withFlags(unit, spec.overrides.kubeApiserver.flags) },
-      {
-        path: authentication,
-        content: yaml({
-          apiVersion: "apiserver.config.k8s.io/v1",
-          kind: "AuthenticationConfiguration",
-          anonymous: { enabled: true, conditions: ["/livez", "/readyz", "/healthz"].map((path) => ({ path })) },
-        }),
-      },
+      { path: `${paths.units}/kube-apiserver.service`, content: withFlags(unit, flags) },
+      ...(hasAuthentication ? [authentication] : []),
     ],
     units: [
       {
         name: "kube-apiserver.service",
         inputs: [
           binary("kube-apiserver"),
-          authentication,
+          ...(hasAuthentication ? [authentication.path] : []),
           pki("ca.crt"),
           pki("etcd/ca.crt"),
           pki("front-proxy-ca.crt"),

@@ -3,6 +3,7 @@ import type { Payload } from "../host/shipment.ts";
 import { binary, paths } from "../paths.ts";
 import { merge, yaml } from "../render.ts";
 import type { ClusterSpec } from "../spec.ts";
+import { atLeast } from "../versions.ts";
 
 const unit = readFileSync(new URL("./etcd.service", import.meta.url), "utf8");
 
@@ -18,6 +19,7 @@ export const etcdPki = {
 /** etcd: one member beside the API server, mutual TLS for clients and peers. */
 export function renderEtcd(spec: ClusterSpec): Payload {
   const { name, address } = spec.controlPlane;
+  const is36 = atLeast(spec.versions.etcd, "3.6");
   const config = {
     name,
     "data-dir": paths.etcd,
@@ -43,7 +45,8 @@ export function renderEtcd(spec: ClusterSpec): Payload {
     },
     // The gateway would present the serving certificate as a client's.
     "enable-grpc-gateway": false,
-    "tls-min-version": "TLS1.2",
+    // 3.5 knows no other minimum.
+    ...(is36 && { "tls-min-version": "TLS1.2" }),
     "log-level": "warn",
   };
   const file = `${paths.etc}/etcd.yaml`;
@@ -56,7 +59,7 @@ export function renderEtcd(spec: ClusterSpec): Payload {
       {
         name: "etcd.service",
         inputs: [binary("etcd"), file, ...Object.values(etcdPki)],
-        probe: "curl -sf http://127.0.0.1:2381/readyz",
+        probe: `curl -sf http://127.0.0.1:2381/${is36 ? "readyz" : "health"}`,
       },
     ],
   };

@@ -4,6 +4,7 @@ import { binary, paths } from "../paths.ts";
 import { fill, merge, withFlags, yaml } from "../render.ts";
 import { cniTemplate } from "../runtime/render.ts";
 import type { ClusterSpec, HostSpec } from "../spec.ts";
+import { atLeast } from "../versions.ts";
 
 const read = (name: string): string => readFileSync(new URL(`./${name}`, import.meta.url), "utf8");
 
@@ -19,6 +20,8 @@ export const kubeletFiles = {
 export function renderKubelet(spec: ClusterSpec, host: HostSpec): Payload {
   const file = `${paths.etc}/kubelet.yaml`;
   const script = `${paths.scripts}/link-resolv-conf`;
+  const version = spec.versions.kubernetes;
+  const runtime = `unix://${paths.containerdSocket}`;
   const config = {
     apiVersion: "kubelet.config.k8s.io/v1beta1",
     kind: "KubeletConfiguration",
@@ -32,9 +35,10 @@ export function renderKubelet(spec: ClusterSpec, host: HostSpec): Payload {
     cgroupDriver: spec.runtime.cgroupDriver,
     clusterDNS: [spec.dnsAddress],
     clusterDomain: spec.network.dnsDomain,
-    containerRuntimeEndpoint: `unix://${paths.containerdSocket}`,
+    ...(atLeast(version, "1.27") && { containerRuntimeEndpoint: runtime }),
     evictionHard: spec.runtime.evictionHard,
-    failCgroupV1: !spec.runtime.allowCgroupV1,
+    // An older kubelet takes both versions of cgroups.
+    ...(atLeast(version, "1.31") && { failCgroupV1: !spec.runtime.allowCgroupV1 }),
     maxPods: spec.runtime.maxPods,
     readOnlyPort: 0,
     registerWithTaints: host.taints,
@@ -44,7 +48,10 @@ export function renderKubelet(spec: ClusterSpec, host: HostSpec): Payload {
     volumePluginDir: `${paths.kubelet}/volumeplugins`,
   };
   const labels = Object.entries(host.labels).map(([key, value]) => `${key}=${value}`);
-  const nodeLabels = labels.length > 0 ? { "node-labels": labels.join(",") } : {};
+  const own = {
+    ...(labels.length > 0 && { "node-labels": labels.join(",") }),
+    ...(!atLeast(version, "1.27") && { "container-runtime-endpoint": runtime }),
+  };
   const unit = fill(read("kubelet.service"), {
     NAME: host.name,
     ADDRESS: host.address,
@@ -52,7 +59,7 @@ export function renderKubelet(spec: ClusterSpec, host: HostSpec): Payload {
   const { flags, config: over } = spec.overrides.kubelet;
   return {
     files: [
-      { path: `${paths.units}/kubelet.service`, content: withFlags(unit, { ...nodeLabels, ...flags }) },
+      { path: `${paths.units}/kubelet.service`, content: withFlags(unit, { ...own, ...flags }) },
       { path: script, content: read("link-resolv-conf.sh"), mode: "0755" },
       { path: file, content: yaml(merge(config, over)) },
     ],

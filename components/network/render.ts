@@ -3,6 +3,7 @@ import type { Payload } from "../host/shipment.ts";
 import { binary, paths } from "../paths.ts";
 import { fill, merge, withFlags, yaml } from "../render.ts";
 import type { ClusterSpec, HostSpec } from "../spec.ts";
+import { atLeast } from "../versions.ts";
 
 const read = (name: string): string => readFileSync(new URL(`./${name}`, import.meta.url), "utf8");
 
@@ -13,6 +14,7 @@ export const proxyKubeconfig = `${paths.kubeconfig}/kube-proxy.yaml`;
 export function renderNetwork(spec: ClusterSpec, host: HostSpec): Payload {
   const file = `${paths.etc}/kube-proxy.yaml`;
   const script = `${paths.scripts}/sync-routes`;
+  const version = spec.versions.kubernetes;
   const config = {
     apiVersion: "kubeproxy.config.k8s.io/v1alpha1",
     kind: "KubeProxyConfiguration",
@@ -24,7 +26,7 @@ export function renderNetwork(spec: ClusterSpec, host: HostSpec): Payload {
     hostnameOverride: host.name,
     iptables: { localhostNodePorts: false },
     mode: "iptables",
-    nodePortAddresses: ["primary"],
+    nodePortAddresses: [atLeast(version, "1.31") ? "primary" : `${host.address}/32`],
   };
   const { flags, config: over } = spec.overrides.kubeProxy;
   return {
@@ -41,7 +43,7 @@ export function renderNetwork(spec: ClusterSpec, host: HostSpec): Payload {
       {
         name: "kube-proxy.service",
         inputs: [binary("kube-proxy"), file, proxyKubeconfig],
-        probe: "curl -sf http://127.0.0.1:10256/livez",
+        probe: `curl -sf http://127.0.0.1:10256/${atLeast(version, "1.28") ? "livez" : "healthz"}`,
       },
       {
         name: "plainkube-routes.service",

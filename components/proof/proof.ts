@@ -7,6 +7,7 @@ import { rootShell, wholeScript } from "../host/shipment.ts";
 import { imageRefs } from "../images.ts";
 import type { Node } from "../node/node.ts";
 import { type ClusterSpec, takesAnyPod } from "../spec.ts";
+import { atLeast } from "../versions.ts";
 
 const probe = readFileSync(new URL("./probe.sh", import.meta.url), "utf8");
 const namespace = "plainkube-proof";
@@ -41,6 +42,10 @@ export class Proof extends pulumi.ComponentResource {
       { metadata: { name: namespace } },
       access.options(this),
     );
+    // Pods may be made before all nodes have joined; they wait for them. Kubernetes 1.26 knows no minimum of domains.
+    const spread = atLeast(spec.versions.kubernetes, "1.27")
+      ? { domains: { minDomains: asked.length }, after: [space] }
+      : { domains: {}, after: [space, ...nodes] };
     const deployment = new kubernetes.apps.v1.Deployment(
       `${name}-deployment`,
       {
@@ -58,8 +63,7 @@ export class Proof extends pulumi.ComponentResource {
               topologySpreadConstraints: [
                 {
                   maxSkew: 1,
-                  // Pods may be made before all nodes have joined; they wait for them.
-                  minDomains: asked.length,
+                  ...spread.domains,
                   topologyKey: "kubernetes.io/hostname",
                   whenUnsatisfiable: "DoNotSchedule",
                   nodeTaintsPolicy: "Honor",
@@ -96,7 +100,7 @@ export class Proof extends pulumi.ComponentResource {
           },
         },
       },
-      access.options(this, [space]),
+      access.options(this, spread.after),
     );
     const service = new kubernetes.core.v1.Service(
       `${name}-service`,
