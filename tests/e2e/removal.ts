@@ -274,7 +274,7 @@ export class Removals {
       case $(systemctl show --property SubState --value "$u") in failed | auto-restart*) ;; *)
         [ "$(systemctl show --property InvocationID --value "$u")" != "\${run#*=}" ] || continue ;;
       esac
-      echo "$u ends: $(journalctl --no-pager --quiet --output=cat --lines=40 --unit "$u" | grep -vE '^(.*: (Main process|Failed with|Scheduled|Control process)|Start|Stop|Failed to start|goroutine|$)' | tail -1 | cut -c1-300)"
+      echo "$u ends: $(journalctl --no-pager --quiet --output=cat --lines=40 --unit "$u" | grep -vE '^(.*: (Main process|Failed with|Scheduled|Control process|Unit process|Found left-over)|This usually|Start|Stop|Failed to start|goroutine|$)' | tail -1 | cut -c1-300)"
     done`;
     const { stdout } = await runOnHost(this.#cluster.instance, host, script);
     return stdout.split("\n")[0] ?? "";
