@@ -46,7 +46,7 @@ async function testFiles(below: readonly string[]): Promise<string[]> {
 const files = await testFiles(process.argv.slice(2));
 await installPrograms();
 const plugin = await withBuildCaches(async () => {
-  await prepare(await stackConfig("dev"), log);
+  for (const stack of ["dev", "minimal"]) await prepare(await stackConfig(stack), log);
   return buildRecipe(recipe("plugin-command"), { arch: hostArch(), log });
 });
 log(`running ${files.length} test files`);
