@@ -10,6 +10,7 @@ export function renderKubeconfig(
   spec: ClusterSpec,
   user: string,
   pem: { ca: string; cert: string; key: string },
+  server: string = spec.apiEndpoint,
 ): string {
   const context = `${user}@${spec.clusterName}`;
   return yaml({
@@ -19,7 +20,7 @@ export function renderKubeconfig(
     clusters: [
       {
         name: spec.clusterName,
-        cluster: { server: spec.apiEndpoint, "certificate-authority-data": base64(pem.ca) },
+        cluster: { server, "certificate-authority-data": base64(pem.ca) },
       },
     ],
     users: [{ name: user, user: { "client-certificate-data": base64(pem.cert), "client-key-data": base64(pem.key) } }],
@@ -28,10 +29,16 @@ export function renderKubeconfig(
 }
 
 /** The kubeconfig of a client certificate; secret. */
-export function kubeconfigOf(spec: ClusterSpec, user: string, ca: KeyPair, pair: KeyPair): pulumi.Output<string> {
+export function kubeconfigOf(
+  spec: ClusterSpec,
+  user: string,
+  ca: KeyPair,
+  pair: KeyPair,
+  server?: string,
+): pulumi.Output<string> {
   return pulumi.secret(
     pulumi
       .all([ca.cert, pair.cert, pair.key])
-      .apply(([caPem, cert, key]) => renderKubeconfig(spec, user, { ca: caPem, cert, key })),
+      .apply(([caPem, cert, key]) => renderKubeconfig(spec, user, { ca: caPem, cert, key }, server)),
   );
 }

@@ -7,6 +7,7 @@ import { concat } from "../host/shipment.ts";
 import { paths } from "../paths.ts";
 import type { KeyPair, Pki } from "../pki/pki.ts";
 import type { ClusterSpec } from "../spec.ts";
+import { encryptionFile, renderEncryptionFile } from "./encryption.ts";
 import { kubeconfigs, renderApiServer, renderControllerManager, renderScheduler } from "./render.ts";
 
 export interface ControlPlaneArgs {
@@ -57,6 +58,8 @@ export class ControlPlane extends pulumi.ComponentResource {
             path: kubeconfigs.scheduler,
             content: kubeconfigOf(spec, "system:kube-scheduler", ca, pki.cluster.scheduler),
           },
+          ...encryptionKeys(spec, pki),
+          ...administratorsKubeconfigs(spec, pki),
         ],
         pins,
       },
@@ -65,4 +68,22 @@ export class ControlPlane extends pulumi.ComponentResource {
     this.ready = shipment.applied;
     this.registerOutputs({});
   }
+}
+
+/** The file of the keys that encrypt what etcd gets, if there are any. */
+function encryptionKeys(spec: ClusterSpec, { encryptionKeys: keys }: Pki) {
+  if (keys.length === 0) return [];
+  const content = pulumi.all([...keys]).apply((all) => renderEncryptionFile(spec, all));
+  return [{ path: encryptionFile, content: pulumi.secret(content) }];
+}
+
+/** For work on the host itself: the API as every client reaches it, and the aggregation layer of this host's server. */
+function administratorsKubeconfigs(spec: ClusterSpec, pki: Pki) {
+  if (!spec.apiServer.hostKubeconfigs) return [];
+  const kubeconfig = (server?: string) =>
+    kubeconfigOf(spec, "kubernetes-admin", pki.authorities.kubernetes, pki.cluster.admin, server);
+  return [
+    { path: kubeconfigs.admin, content: kubeconfig() },
+    { path: kubeconfigs.aggregator, content: kubeconfig("https://127.0.0.1:6443") },
+  ];
 }

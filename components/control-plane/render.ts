@@ -3,6 +3,11 @@ import type { Payload } from "../host/shipment.ts";
 import { binary, paths } from "../paths.ts";
 import { fill, merge, withFlags, yaml } from "../render.ts";
 import type { ClusterSpec } from "../spec.ts";
+import { renderAdmission } from "./admission.ts";
+import { renderAudit } from "./audit.ts";
+import { renderEgress } from "./egress.ts";
+import { renderEncryption } from "./encryption.ts";
+import { list } from "./part.ts";
 
 const template = (name: string): string => readFileSync(new URL(`./${name}.service`, import.meta.url), "utf8");
 const pki = (name: string): string => `${paths.pki}/${name}`;
@@ -10,21 +15,39 @@ const pair = (name: string): string[] => [pki(`${name}.crt`), pki(`${name}.key`)
 
 /** Kubeconfigs of the control plane's clients on their host. */
 export const kubeconfigs = {
+  admin: `${paths.kubeconfig}/admin.yaml`,
+  aggregator: `${paths.kubeconfig}/admin-kube-aggregator.yaml`,
   controllerManager: `${paths.kubeconfig}/controller-manager.yaml`,
   scheduler: `${paths.kubeconfig}/scheduler.yaml`,
 } as const;
 
-/** kube-apiserver: Node and RBAC authorization; anonymous requests reach the health checks only. */
+/** kube-apiserver: anonymous requests reach the health checks only. */
 export function renderApiServer(spec: ClusterSpec): Payload {
+  const { apiServer, network } = spec;
+  const { issuer = `https://kubernetes.default.svc.${network.dnsDomain}`, jwksUri, lookup } = apiServer.serviceAccounts;
   const authentication = `${paths.etc}/authentication.yaml`;
   const unit = fill(template("kube-apiserver"), {
     ADDRESS: spec.controlPlane.address,
-    DNS_DOMAIN: spec.network.dnsDomain,
-    SERVICE_CIDR: spec.network.serviceCidr,
+    ADMISSION_PLUGINS: apiServer.admissionPlugins.enable.join(","),
+    AUTHORIZATION_MODES: apiServer.authorizationModes.join(","),
+    ISSUER: issuer,
+    JWKS_URI: jwksUri ?? `${issuer}/openid/v1/jwks`,
+    SERVICE_ACCOUNT_LOOKUP: String(lookup),
+    SERVICE_CIDR: network.serviceCidr,
+    STORAGE_MEDIA_TYPE: apiServer.storageMediaType,
   });
+  const parts = [renderAdmission, renderAudit, renderEgress, renderEncryption].map((render) => render(spec));
+  const files = parts.flatMap((part) => part.files);
+  const { corsAllowedOrigins: origins, externalHostname } = apiServer;
+  const flags = {
+    ...Object.assign({}, ...parts.map((part) => part.flags)),
+    ...(origins.length > 0 && { "cors-allowed-origins": list(origins) }),
+    ...(externalHostname !== undefined && { "external-hostname": externalHostname }),
+    ...spec.overrides.kubeApiserver.flags,
+  };
   return {
     files: [
-      { path: `${paths.units}/kube-apiserver.service`, content: withFlags(unit, spec.overrides.kubeApiserver.flags) },
+      { path: `${paths.units}/kube-apiserver.service`, content: withFlags(unit, flags) },
       {
         path: authentication,
         content: yaml({
@@ -33,6 +56,7 @@ export function renderApiServer(spec: ClusterSpec): Payload {
           anonymous: { enabled: true, conditions: ["/livez", "/readyz", "/healthz"].map((path) => ({ path })) },
         }),
       },
+      ...files,
     ],
     units: [
       {
@@ -40,6 +64,8 @@ export function renderApiServer(spec: ClusterSpec): Payload {
         inputs: [
           binary("kube-apiserver"),
           authentication,
+          ...files.map((file) => file.path),
+          ...parts.flatMap((part) => part.secrets ?? []),
           pki("ca.crt"),
           pki("etcd/ca.crt"),
           pki("front-proxy-ca.crt"),

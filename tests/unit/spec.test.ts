@@ -59,7 +59,8 @@ const unknown = (what: string, got: string, expected: string, remedy: string): P
   remedy,
 });
 const noSuggestion = "remove it, or see docs/config.md for the right name";
-const topLevel = "clusterName, hosts, ssh, versions, binaries, network, runtime, overrides, certificates, proof";
+const topLevel =
+  "clusterName, hosts, ssh, versions, binaries, network, runtime, apiServer, overrides, certificates, proof";
 const hostFields = "name, address, roles, port, user, hostKey, labels, taints";
 const components = "etcd, kubeApiserver, kubeControllerManager, kubeScheduler, kubelet, kubeProxy";
 const signals =
