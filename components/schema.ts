@@ -295,10 +295,10 @@ export const auditRuleSchema = z
       .optional(),
     omitManagedFields: z.boolean("true or false").optional(),
   })
-  .refine(
-    (rule) => !rule.nonResourceURLs?.length || (!rule.resources?.length && !rule.namespaces?.length),
-    "a rule about resources and namespaces, or one about nonResourceURLs",
-  );
+  .refine((rule) => !rule.nonResourceURLs?.length || (!rule.resources?.length && !rule.namespaces?.length), {
+    path: ["nonResourceURLs"],
+    error: "none beside resources or namespaces: a rule is about resources, or about other paths",
+  });
 
 /** The level at which each request is noted; a rule decides for what it matches first. */
 export type AuditRule = z.infer<typeof auditRuleSchema>;

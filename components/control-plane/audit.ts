@@ -29,26 +29,22 @@ const credentials = [
   { group: "authentication.k8s.io", resource: "tokenreviews" },
 ];
 
+/** Leases and events, and what else is written all the time. */
+const repeated = (...more: readonly string[]) => [
+  { group: "coordination.k8s.io", resources: ["leases"] },
+  { group: "", resources: ["events", ...more] },
+  { group: "events.k8s.io", resources: ["events"] },
+];
+
 /** What components repeat for as long as they live. */
 const heartbeats: readonly AuditRule[] = [
   {
     level: "None",
     users: ["system:apiserver", "system:kube-controller-manager", "system:kube-scheduler", "system:kube-proxy"],
-    resources: [
-      { group: "coordination.k8s.io", resources: ["leases"] },
-      { group: "", resources: ["events"] },
-      { group: "events.k8s.io", resources: ["events"] },
-    ],
+    resources: repeated(),
   },
-  {
-    level: "None",
-    userGroups: ["system:nodes"],
-    resources: [
-      { group: "coordination.k8s.io", resources: ["leases"] },
-      { group: "", resources: ["events", "nodes/status", "pods/status"] },
-      { group: "events.k8s.io", resources: ["events"] },
-    ],
-  },
+  { level: "None", userGroups: ["system:serviceaccounts:kube-system"], resources: repeated() },
+  { level: "None", userGroups: ["system:nodes"], resources: repeated("nodes/status", "pods/status") },
   { level: "None", nonResourceURLs: ["/healthz*", "/livez*", "/readyz*"] },
 ];
 
@@ -78,7 +74,8 @@ export function readPolicyFile(file: string): { readonly policy: AuditPolicy } |
   if (data) return { policy: data };
   const [issue] = error.issues;
   const at = issue?.path.map(String).join(".") || "the file";
-  return { problem: `${at}: ${issue?.code === "unrecognized_keys" ? issue.message : `expected ${issue?.message}`}` };
+  const message = issue?.message.replace(/^Invalid input: expected /, "");
+  return { problem: `${at}: ${issue?.code === "unrecognized_keys" ? message : `expected ${message}`}` };
 }
 
 /** The policy that the settings choose; undefined means no log. The settings were checked before. */

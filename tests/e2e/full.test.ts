@@ -93,7 +93,7 @@ before(async () => {
     ...(config["plainkube:apiServer"] as object),
     egressSelector: { cluster: `http://${lan}:8131`, controlplane: "direct", etcd: "direct" },
   };
-  cluster = await TestCluster.make({ label: "full", config: { ...config, "plainkube:apiServer": settings } });
+  cluster = await TestCluster.make({ label: "ful", config: { ...config, "plainkube:apiServer": settings } });
   await cluster.up();
 });
 
