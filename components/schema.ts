@@ -341,8 +341,8 @@ const audit = z.strictObject({
 
 const egress = (what: string) =>
   text(
-    /^(direct|https?:\/\/[A-Za-z0-9.-]+:[0-9]{1,5}|unix:\/\/\/[A-Za-z0-9._/-]+)$/,
-    "direct, a CONNECT proxy like http://10.90.23.1:8131 or https://proxy.example.com:8132, or its socket like unix:///run/proxy.sock",
+    /^(direct|https:\/\/[A-Za-z0-9.-]+:[0-9]{1,5}|unix:\/\/\/[A-Za-z0-9._/-]+)$/,
+    "direct, a CONNECT proxy like https://proxy.example.com:8132, or its socket like unix:///run/proxy.sock",
     4096,
   )
     .optional()

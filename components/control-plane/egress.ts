@@ -3,7 +3,10 @@ import { yaml } from "../render.ts";
 import type { ClusterSpec } from "../spec.ts";
 import { nothing, type ServerPart } from "./part.ts";
 
-/** How a proxy is reached; one with TLS has a certificate of the cluster's authority and asks for one. */
+/**
+ * How a proxy is reached: by TLS both ways with certificates of the cluster's authority, or by its socket. Upstream's
+ * validation lets http:// pass, and its dialler then fails for want of a certificate.
+ */
 function connectionTo(way: string) {
   if (way === "direct") return { proxyProtocol: "Direct" };
   const tlsConfig = {
@@ -13,7 +16,7 @@ function connectionTo(way: string) {
   };
   const transport = way.startsWith("unix://")
     ? { uds: { udsName: way.slice("unix://".length) } }
-    : { tcp: { url: way, ...(way.startsWith("https:") && { tlsConfig }) } };
+    : { tcp: { url: way, tlsConfig } };
   return { proxyProtocol: "HTTPConnect", transport };
 }
 

@@ -91,7 +91,7 @@ before(async () => {
   const config = await stackConfig("full");
   settings = {
     ...(config["plainkube:apiServer"] as object),
-    egressSelector: { cluster: `http://${lan}:8131`, controlplane: "direct", etcd: "direct" },
+    egressSelector: { cluster: "unix:///run/egress.sock", controlplane: "direct", etcd: "direct" },
   };
   cluster = await TestCluster.make({ label: "ful", config: { ...config, "plainkube:apiServer": settings } });
   await cluster.up();
@@ -105,6 +105,10 @@ after(async () => {
 describe("egress", () => {
   test("kubelets are reached through the proxy, with logs and exec as kube-apiserver-kubelet-client", async () => {
     const requests = await startProxy(8131);
+    await cluster.onHost(
+      "node1",
+      `systemd-run --quiet --unit=egress socat UNIX-LISTEN:/run/egress.sock,fork TCP:${lan}:8131`,
+    );
     const [pod = ""] = (
       await cluster.kubectl(
         ...["get", "pods", "-n", "plainkube-proof", "--field-selector", "spec.nodeName=node2", "-o", "name"],
@@ -377,6 +381,7 @@ describe("a new encryption key, and a proxy with TLS", () => {
     const ca = await file("ca.crt", await cluster.onHost("node1", "cat /etc/plainkube/pki/ca.crt"));
     const pair = await file("proxy.pem", pem);
     const requests = await startProxy(8132, pair, pair, ca);
+    await cluster.onHost("node1", "systemctl stop egress");
     await cluster.stack.configure(
       apiServer({ egressSelector: { cluster: `https://${lan}:8132` }, encryption: { generation: 2 } }),
     );

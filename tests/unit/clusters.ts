@@ -95,7 +95,7 @@ export const customConfig = (): RawConfig => ({
     },
     egressSelector: {
       cluster: "https://proxy.example.com:8132",
-      controlplane: "http://172.31.5.10:8131",
+      controlplane: "https://172.31.5.10:8131",
       etcd: "unix:///run/proxy/etcd.sock",
     },
     serviceAccounts: { issuer: "https://issuer.example.com/custom", lookup: false },

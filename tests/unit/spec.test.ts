@@ -939,14 +939,20 @@ const cases: Record<string, readonly [change: (config: Base) => void, ...problem
     },
   ],
   ...Object.fromEntries(
-    ["socks5://10.90.23.1:1080", "http://10.90.23.1", "grpc://10.90.23.1:1", "unix://run/x"].map((way) => [
+    [
+      "socks5://10.90.23.1:1080",
+      "http://10.90.23.1:80",
+      "https://10.90.23.1",
+      "grpc://10.90.23.1:1",
+      "unix://run/x",
+    ].map((way) => [
       `egress by ${way}`,
       [
         (c: Base) => Object.assign(c, { apiServer: { egressSelector: { cluster: way } } }),
         invalid(
           "apiServer.egressSelector.cluster",
           JSON.stringify(way),
-          "direct, a CONNECT proxy like http://10.90.23.1:8131 or https://proxy.example.com:8132, or its socket like unix:///run/proxy.sock",
+          "direct, a CONNECT proxy like https://proxy.example.com:8132, or its socket like unix:///run/proxy.sock",
         ),
       ] as const,
     ]),
@@ -956,10 +962,10 @@ const cases: Record<string, readonly [change: (config: Base) => void, ...problem
     unknown("apiServer.egressSelector.master", "master", "cluster, controlplane, etcd", noSuggestion),
   ],
   "etcd through a proxy elsewhere": [
-    (c) => Object.assign(c, { apiServer: { egressSelector: { etcd: "http://10.90.23.42:8131" } } }),
+    (c) => Object.assign(c, { apiServer: { egressSelector: { etcd: "https://10.90.23.42:8131" } } }),
     {
       what: "plainkube:apiServer.egressSelector.etcd is a proxy on another host",
-      got: "http://10.90.23.42:8131",
+      got: "https://10.90.23.42:8131",
       expected: "direct, or a proxy on the control plane's host: etcd's address there is 127.0.0.1",
       remedy: "remove it, or run the proxy there",
     },
