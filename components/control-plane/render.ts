@@ -40,7 +40,7 @@ export function renderApiServer(spec: ClusterSpec): Payload {
   const files = parts.flatMap((part) => part.files);
   const { corsAllowedOrigins: origins, externalHostname } = apiServer;
   const flags = {
-    ...Object.assign({}, ...parts.map((part) => part.flags)),
+    ...Object.fromEntries(parts.flatMap((part) => Object.entries(part.flags))),
     ...(origins.length > 0 && { "cors-allowed-origins": list(origins) }),
     ...(externalHostname !== undefined && { "external-hostname": externalHostname }),
     ...spec.overrides.kubeApiserver.flags,
