@@ -23,6 +23,7 @@ export const paths = {
   etcd: "/var/lib/plainkube/etcd",
   kubelet: "/var/lib/kubelet",
   cniCache: "/var/lib/plainkube/cni",
+  log: "/var/log/plainkube",
   podLogs: "/var/log/pods",
   containerLogs: "/var/log/containers",
 

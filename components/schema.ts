@@ -289,6 +289,190 @@ const overrides = z.strictObject(
   },
 );
 
+/** As the API server reads them; for what AlwaysAllow and the others would mean, see control-plane/check.ts. */
+const authorizationModes = ["Node", "RBAC", "AlwaysAllow", "AlwaysDeny", "ABAC", "Webhook"] as const;
+
+const names = (what: string) => z.array(text(/^[^\s,]+$/, what), `a list: each ${what}`).optional();
+
+/** A rule of an audit policy (audit.k8s.io/v1, PolicyRule). */
+export const auditRuleSchema = z
+  .strictObject({
+    level: z.enum(["None", "Metadata", "Request", "RequestResponse"], "None, Metadata, Request or RequestResponse"),
+    users: names("a user's name"),
+    userGroups: names("a group's name"),
+    verbs: names("a verb, like update"),
+    resources: z
+      .array(
+        z.strictObject({
+          group: z.string('an API group; the core group is ""').default(""),
+          resources: names("a resource, like pods or pods/exec"),
+          resourceNames: names("an object's name"),
+        }),
+        "a list of resources",
+      )
+      .optional(),
+    namespaces: z.array(z.string("a namespace"), "a list of namespaces").optional(),
+    nonResourceURLs: z
+      .array(text(/^(\*|\/[^*\s]*\*?)$/, "a path like /healthz* with `*` at its end alone"), "a list of paths")
+      .optional(),
+    omitStages: z
+      .array(
+        z.enum(
+          ["RequestReceived", "ResponseStarted", "ResponseComplete", "Panic"],
+          "RequestReceived, ResponseStarted, ResponseComplete or Panic",
+        ),
+        "a list of stages",
+      )
+      .optional(),
+    omitManagedFields: z.boolean("true or false").optional(),
+  })
+  .refine((rule) => !rule.nonResourceURLs?.length || (!rule.resources?.length && !rule.namespaces?.length), {
+    path: ["nonResourceURLs"],
+    error: "none beside resources or namespaces: a rule is about resources, or about other paths",
+  });
+
+/** The level at which each request is noted; a rule decides for what it matches first. */
+export type AuditRule = z.infer<typeof auditRuleSchema>;
+
+const wholeNumber = (most: number, what: string) =>
+  z.int(`a whole number ${what}`).min(0, "at least 0").max(most, `at most ${most}`);
+
+const audit = z.strictObject({
+  policy: z
+    .enum(["none", "writes", "metadata"], "none, writes or metadata")
+    .optional()
+    .describe(
+      "What is logged, without any body: `writes`: each change, each look at Secrets and each way into a pod, but for the heartbeats of components. `metadata`: every request but those. `none`: no log. Default: `writes`.",
+    ),
+  policyFile: path
+    .optional()
+    .describe("Instead of `policy`: file with a Policy of audit.k8s.io/v1, relative to the project or with ~/."),
+  rules: z
+    .array(auditRuleSchema, "a list of rules")
+    .min(1, "at least one rule")
+    .optional()
+    .describe("Instead of `policy`: rules of a Policy of audit.k8s.io/v1, each as upstream spells it."),
+  path: text(
+    /^(-|\/var\/log\/plainkube\/[A-Za-z0-9][A-Za-z0-9._-]*)$/,
+    "a file in /var/log/plainkube, or - for the journal",
+  )
+    .default("/var/log/plainkube/audit.log")
+    .describe("The log (--audit-log-path): a file in /var/log/plainkube, or `-` for the journal of kube-apiserver."),
+  maxAge: wholeNumber(3650, "of days")
+    .default(30)
+    .describe("Days for which rotated logs are kept; 0 keeps them for ever (--audit-log-maxage)."),
+  maxBackup: wholeNumber(1000, "of files")
+    .default(10)
+    .describe("Rotated logs that are kept; 0 keeps all (--audit-log-maxbackup)."),
+  maxSize: wholeNumber(100000, "of megabytes")
+    .min(1, "at least 1")
+    .default(100)
+    .describe("Size in megabytes at which the log is rotated (--audit-log-maxsize)."),
+});
+
+const egress = (what: string) =>
+  text(
+    /^(direct|https:\/\/[A-Za-z0-9.-]+:[0-9]{1,5}|unix:\/\/\/[A-Za-z0-9._/-]+)$/,
+    "direct, a CONNECT proxy like https://proxy.example.com:8132, or its socket like unix:///run/proxy.sock",
+    4096,
+  )
+    .optional()
+    .describe(`How ${what} are reached. Default: directly.`);
+
+/** A URL that tokens and clients compare as text: no part of it has a second spelling. */
+const httpsUrl = text(
+  /^https:\/\/[a-z0-9.-]+(:[0-9]{1,5})?(\/[A-Za-z0-9._-]+)*$/,
+  "an https URL without query, fragment or slash at its end, like https://issuer.example.com/cluster",
+  2000,
+);
+
+const pluginName = text(/^[A-Za-z]+$/, "the name of an admission plugin, like NodeRestriction", 64);
+
+const apiServer = z.strictObject({
+  authorizationModes: z
+    .array(z.enum(authorizationModes, `one of ${authorizationModes.join(", ")}`), "a list of modes")
+    .min(1, "at least one mode")
+    .default(["Node", "RBAC"])
+    .describe("Who decides what a request may do, in this order (--authorization-mode)."),
+  admissionPlugins: z
+    .strictObject({
+      enable: z
+        .array(pluginName, "a list of plugins")
+        .default(["NodeRestriction"])
+        .describe("Plugins that are on beside upstream's defaults (--enable-admission-plugins)."),
+      disable: z
+        .array(pluginName, "a list of plugins")
+        .default([])
+        .describe("Plugins of upstream's defaults that are off (--disable-admission-plugins)."),
+      config: z
+        .record(pluginName, z.record(z.string(), z.json()), "an object of plugins")
+        .default({})
+        .describe("Plugin → its configuration, as upstream spells it (--admission-control-config-file)."),
+    })
+    .prefault({})
+    .describe("What may refuse or complete an object before it is stored."),
+  audit: audit.prefault({}).describe("The log of who asked for what."),
+  egressSelector: z
+    .strictObject({
+      cluster: egress("kubelets, aggregated APIs and webhooks"),
+      controlplane: egress("webhooks for audit, authentication and authorization"),
+      etcd: egress("etcd's members"),
+    })
+    .prefault({})
+    .describe("Ways out of the API server (--egress-selector-config-file)."),
+  serviceAccounts: z
+    .strictObject({
+      issuer: httpsUrl
+        .optional()
+        .describe("Who signs tokens of service accounts. Default: https://kubernetes.default.svc.`network.dnsDomain`."),
+      jwksUri: httpsUrl
+        .optional()
+        .describe("Where the keys are that tokens are checked with. Default: `issuer`/openid/v1/jwks."),
+      lookup: z
+        .boolean("true or false")
+        .default(true)
+        .describe("Whether a token stored in a Secret ends with that Secret and its service account."),
+    })
+    .prefault({})
+    .describe("Tokens of service accounts."),
+  corsAllowedOrigins: z
+    .array(text(plainText, "text in one line", 1000).min(1, "a regular expression"), "a list of regular expressions")
+    .default([])
+    .describe(
+      "Origins from which a browser may use the API: regular expressions, anchored at both ends, like ^https://ui\\.example\\.com$.",
+    ),
+  encryption: z
+    .strictObject({
+      secrets: z
+        .boolean("true or false")
+        .default(true)
+        .describe("Whether etcd gets Secrets encrypted (secretbox). Those stored earlier stay readable either way."),
+      generation: wholeNumber(100, "of keys")
+        .default(1)
+        .describe(
+          "Number of keys: raised by one, a new key encrypts and the older ones still decrypt. Lowered, what the lost key encrypted is lost.",
+        ),
+    })
+    .prefault({})
+    .describe("Encryption at rest."),
+  externalHostname: nameOrAddress
+    .optional()
+    .describe("Name or address by which the API server tells clients to reach it (--external-hostname)."),
+  storageMediaType: z
+    .enum(
+      ["application/vnd.kubernetes.protobuf", "application/json"],
+      "application/vnd.kubernetes.protobuf or application/json",
+    )
+    .default("application/vnd.kubernetes.protobuf")
+    .describe("Form in which etcd gets objects (--storage-media-type)."),
+  hostKubeconfigs: z
+    .boolean("true or false")
+    .default(false)
+    .describe(
+      "Puts the administrator's kubeconfigs on the control plane's host: admin.yaml and admin-kube-aggregator.yaml in /etc/plainkube/kubeconfig, for root alone.",
+    ),
+});
+
 const certificates = z.strictObject({
   caValidityHours: hours(262800).default(87600).describe("Lifetime of the three certificate authorities, in hours."),
   validityHours: hours(87600).default(8760).describe("Lifetime of every other certificate, in hours."),
@@ -357,6 +541,7 @@ export const clusterSchema = z.strictObject({
   binaries: binaries.prefault({}).describe("Where binaries come from."),
   network: network.prefault({}).describe("Addresses and names inside the cluster."),
   runtime: runtime.prefault({}).describe("Settings of the container runtime and the kubelet."),
+  apiServer: apiServer.prefault({}).describe("The API server: who may do what, what is logged, what is encrypted."),
   overrides: overrides.prefault({}).describe("Extra flags and config-file fields per component."),
   certificates: certificates.prefault({}).describe("Lifetimes and names in certificates."),
   users: z

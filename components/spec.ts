@@ -1,11 +1,13 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync, statSync } from "node:fs";
-import { homedir } from "node:os";
 import { resolve } from "node:path";
 import type { z } from "zod";
 import type { BinarySettings } from "./binaries/pins.ts";
 import { stagesOf } from "./binaries/stages.ts";
 import { contains, networkOf, nthAddress, overlaps, prefixLength } from "./cidr.ts";
+import { type AuditPolicy, auditPolicyOf } from "./control-plane/audit.ts";
+import { checkApiServer } from "./control-plane/check.ts";
+import { expandPath } from "./expand-path.ts";
 import { checkMinimal } from "./minimal/check.ts";
 import { checkNetwork } from "./network/check.ts";
 import { type ClusterConfig, clusterSchema, type HostConfig, hostKeySchema, roles } from "./schema.ts";
@@ -40,6 +42,8 @@ export interface ClusterSpec extends Choices {
   readonly workers: readonly HostSpec[];
   readonly versions: VersionSet;
   readonly proof: { readonly replicas: number };
+  /** What the API server logs; undefined means nothing. */
+  readonly auditPolicy: AuditPolicy | undefined;
   readonly ssh: Omit<ClusterConfig["ssh"], "jump"> & {
     /** Content of the private key; undefined means the SSH agent. */
     readonly privateKey: string | undefined;
@@ -114,6 +118,7 @@ export function parseCluster(raw: Readonly<Record<string, unknown>>, around: Sur
     workers: hosts.filter((h) => h.isWorker),
     versions,
     ssh: { ...config.ssh, privateKey, jump },
+    auditPolicy: auditPolicyOf(config.apiServer.audit, around.projectDirectory),
     proof: { replicas: config.proof.replicas ?? Math.max(4, config.hosts.filter(takesAnyPod).length) },
     apiEndpoint: `https://${controlPlane.address}:6443`,
     apiServiceAddress: nthAddress(config.network.serviceCidr, 1),
@@ -227,10 +232,10 @@ export type Soundness = (...settings: string[]) => boolean;
 export type Report = (what: string, got: unknown, expected: string, remedy: string) => void;
 
 /** Looks for contradictions between the settings of one concern. */
-export type Check = (config: ClusterConfig, add: Report, isSound: Soundness) => void;
+export type Check = (config: ClusterConfig, add: Report, isSound: Soundness, around: Surroundings) => void;
 
 /** The checks of the concerns that have their own. */
-const checks: readonly Check[] = [checkSystem, checkMinimal, checkNetwork, checkUsers];
+const checks: readonly Check[] = [checkSystem, checkMinimal, checkApiServer, checkNetwork, checkUsers];
 
 /** The configuration without what the schema refused, with stand-ins for what hosts must have. */
 function salvage(
@@ -281,7 +286,7 @@ function contradictions(config: ClusterConfig, around: Surroundings, isSound: So
   const add: Report = (what, got, expected, remedy) => {
     problems.push({ what, got: typeof got === "string" ? got : show(got), expected, remedy });
   };
-  for (const check of checks) check(config, add, isSound);
+  for (const check of checks) check(config, add, isSound, around);
 
   const { hosts, network, certificates, runtime } = config;
   for (const key of ["name", "address"] as const) {
@@ -517,10 +522,6 @@ function contradictions(config: ClusterConfig, around: Surroundings, isSound: So
 
 /** Labels of kubernetes.io that a kubelet may set on itself and that do not follow from the host. */
 const kubeletLabels = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
-
-/** A path of the configuration: relative to the project, or with ~/. */
-export const expandPath = (path: string, base: string): string =>
-  path.startsWith("~/") ? resolve(homedir(), path.slice(2)) : resolve(base, path);
 
 function readPrivateKey(config: ClusterConfig, around: Surroundings, add: Report): string | undefined {
   const file = config.ssh.privateKeyFile;

@@ -9,6 +9,7 @@ import { paths } from "../paths.ts";
 import type { KeyPair, Pki } from "../pki/pki.ts";
 import type { ClusterSpec } from "../spec.ts";
 import { parts } from "../system.ts";
+import { encryptionFile, renderEncryptionFile } from "./encryption.ts";
 import { kubeconfigs, renderControlPlane } from "./render.ts";
 
 export interface ControlPlaneArgs {
@@ -76,6 +77,26 @@ function clusterControlPlane(spec: ClusterSpec, pki: Pki): Phase {
       pem("sa.pub", pki.serviceAccount.publicKey),
       pem("sa.key", pki.serviceAccount.key),
       ...(has.has("controllers") ? controllers() : []),
+      ...encryptionKeys(spec, pki),
+      ...administratorsKubeconfigs(spec, pki),
     ],
   };
+}
+
+/** The file of the keys that encrypt what etcd gets, if there are any. */
+function encryptionKeys(spec: ClusterSpec, { encryptionKeys: keys }: Pki) {
+  if (keys.length === 0) return [];
+  const content = pulumi.all([...keys]).apply((all) => renderEncryptionFile(spec, all));
+  return [{ path: encryptionFile, content: pulumi.secret(content) }];
+}
+
+/** For work on the host itself: the API as every client reaches it, and the aggregation layer of this host's server. */
+function administratorsKubeconfigs(spec: ClusterSpec, pki: Pki) {
+  if (!spec.apiServer.hostKubeconfigs) return [];
+  const kubeconfig = (server?: string) =>
+    kubeconfigOf(spec, "kubernetes-admin", pki.authorities.kubernetes, pki.cluster.admin, server);
+  return [
+    { path: kubeconfigs.admin, content: kubeconfig() },
+    { path: kubeconfigs.aggregator, content: kubeconfig("https://127.0.0.1:6443") },
+  ];
 }

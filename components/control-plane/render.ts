@@ -6,6 +6,11 @@ import { fill, merge, withFlags, yaml } from "../render.ts";
 import type { ClusterSpec } from "../spec.ts";
 import { parts } from "../system.ts";
 import { atLeast } from "../versions.ts";
+import { renderAdmission } from "./admission.ts";
+import { renderAudit } from "./audit.ts";
+import { renderEgress } from "./egress.ts";
+import { renderEncryption } from "./encryption.ts";
+import { list } from "./part.ts";
 
 const template = (name: string): string => readFileSync(new URL(`./${name}.service`, import.meta.url), "utf8");
 const pki = (name: string): string => `${paths.pki}/${name}`;
@@ -13,6 +18,8 @@ const pair = (name: string): string[] => [pki(`${name}.crt`), pki(`${name}.key`)
 
 /** Kubeconfigs of the control plane's clients on their host. */
 export const kubeconfigs = {
+  admin: `${paths.kubeconfig}/admin.yaml`,
+  aggregator: `${paths.kubeconfig}/admin-kube-aggregator.yaml`,
   controllerManager: `${paths.kubeconfig}/controller-manager.yaml`,
   scheduler: `${paths.kubeconfig}/scheduler.yaml`,
 } as const;
@@ -34,10 +41,10 @@ export const renderControlPlane = (spec: ClusterSpec): Payload =>
   );
 
 /**
- * kube-apiserver: Node and RBAC authorization; anonymous requests reach the health checks only. Before 1.34 it is RBAC
+ * kube-apiserver: anonymous requests reach the health checks only. Before 1.34 it is RBAC
  * that keeps them from the rest: their conditions came with the file's v1.
  */
-function renderApiServer(spec: ClusterSpec): Payload {
+export function renderApiServer(spec: ClusterSpec): Payload {
   const hasAuthentication = atLeast(spec.versions.kubernetes, "1.34");
   const authentication = {
     path: `${paths.etc}/authentication.yaml`,
@@ -48,20 +55,34 @@ function renderApiServer(spec: ClusterSpec): Payload {
     }),
   };
   const hasNodes = parts[spec.system].has("nodes");
+  const { apiServer, network } = spec;
+  const { issuer = `https://kubernetes.default.svc.${network.dnsDomain}`, jwksUri, lookup } = apiServer.serviceAccounts;
   const unit = fill(template("kube-apiserver"), {
     ADDRESS: spec.controlPlane.address,
-    DNS_DOMAIN: spec.network.dnsDomain,
-    SERVICE_CIDR: spec.network.serviceCidr,
+    ADMISSION_PLUGINS: apiServer.admissionPlugins.enable.join(","),
+    AUTHORIZATION_MODES: apiServer.authorizationModes.join(","),
+    ISSUER: issuer,
+    JWKS_URI: jwksUri ?? `${issuer}/openid/v1/jwks`,
+    SERVICE_ACCOUNT_LOOKUP: String(lookup),
+    SERVICE_CIDR: network.serviceCidr,
+    STORAGE_MEDIA_TYPE: apiServer.storageMediaType,
   });
+  const concerns = [renderAdmission, renderAudit, renderEgress, renderEncryption].map((render) => render(spec));
+  const files = concerns.flatMap((part) => part.files);
+  const { corsAllowedOrigins: origins, externalHostname } = apiServer;
   const flags = {
     ...(!hasAuthentication && { "authentication-config": null }),
     ...(!hasNodes && withoutKubelets),
+    ...Object.fromEntries(concerns.flatMap((part) => Object.entries(part.flags))),
+    ...(origins.length > 0 && { "cors-allowed-origins": list(origins) }),
+    ...(externalHostname !== undefined && { "external-hostname": externalHostname }),
     ...spec.overrides.kubeApiserver.flags,
   };
   return {
     files: [
       { path: `${paths.units}/kube-apiserver.service`, content: withFlags(unit, flags) },
       ...(hasAuthentication ? [authentication] : []),
+      ...files,
     ],
     units: [
       {
@@ -69,6 +90,8 @@ function renderApiServer(spec: ClusterSpec): Payload {
         inputs: [
           binary("kube-apiserver"),
           ...(hasAuthentication ? [authentication.path] : []),
+          ...files.map((file) => file.path),
+          ...concerns.flatMap((part) => part.secrets ?? []),
           pki("ca.crt"),
           pki("etcd/ca.crt"),
           pki("front-proxy-ca.crt"),

@@ -114,7 +114,7 @@ done
 try rm -rf /var/log/pods /var/log/containers
 mountpoint --quiet /run/netns || rmdir /run/netns 2>/dev/null
 rmdir /var/lib/cni/networks /run/containerd/s /run/containerd/fifo /run/containerd /var/lib/cni/results /var/lib/cni/cache /var/lib/cni 2>/dev/null
-try rm -rf /etc/plainkube /run/plainkube
+try rm -rf /etc/plainkube /run/plainkube /var/log/plainkube
 if [ ${#failures[@]} -gt 0 ]; then
   printf 'plainkube: %s was not reset whole; these steps failed:\n' "$(hostname)" >&2
   printf '  - %s\n' "${failures[@]}" >&2

@@ -1,4 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
+import * as random from "@pulumi/random";
 import * as tls from "@pulumi/tls";
 import type { ClusterSpec } from "../spec.ts";
 import {
@@ -117,7 +118,10 @@ export interface NodeCertificates {
   readonly serving: Certificate;
 }
 
-/** Every key and certificate of the cluster: three authorities, what they sign, and the service-account key pair. */
+/**
+ * Every key and certificate of the cluster: three authorities, what they sign, the service-account key pair, and the keys
+ * that encrypt what etcd gets.
+ */
 export class Pki extends pulumi.ComponentResource {
   readonly authorities: Readonly<Record<Authority, KeyPair>>;
   readonly serviceAccount: { readonly publicKey: pulumi.Output<string>; readonly key: pulumi.Output<string> };
@@ -129,6 +133,8 @@ export class Pki extends pulumi.ComponentResource {
   readonly flannel: Certificate | undefined;
   /** The first moment at which a certificate of the cluster ends, as RFC 3339. */
   readonly firstExpiry: pulumi.Output<string>;
+  /** 32 random bytes each in base64, the oldest first; secret. */
+  readonly encryptionKeys: readonly pulumi.Output<string>[];
   readonly #nodes: ReadonlyMap<string, NodeCertificates>;
 
   constructor(name: string, args: { spec: ClusterSpec }, opts?: pulumi.ComponentResourceOptions) {
@@ -144,6 +150,10 @@ export class Pki extends pulumi.ComponentResource {
     this.authorities = authorities;
     const serviceAccount = new tls.PrivateKey(`${name}-service-account-key`, rsaKey, { parent: this });
     this.serviceAccount = { publicKey: serviceAccount.publicKeyPem, key: serviceAccount.privateKeyPem };
+    this.encryptionKeys = Array.from(
+      { length: spec.apiServer.encryption.generation },
+      (_, i) => new random.RandomBytes(`${name}-encryption-key-${i + 1}`, { length: 32 }, { parent: this }).base64,
+    );
 
     const certificate = (id: string, plan: CertificatePlan) =>
       new Certificate(`${name}-${id}`, { spec, plan, authority: authorities[plan.authority] }, { parent: this });

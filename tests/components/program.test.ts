@@ -544,6 +544,11 @@ const controlPlaneSecrets = (cluster: string) => [
   ...(cluster === "api-only"
     ? []
     : ["controller-manager", "scheduler"].map((name) => `0600 /etc/plainkube/kubeconfig/${name}.yaml`)),
+  "0600 /etc/plainkube/encryption.yaml",
+];
+const hostKubeconfigs = [
+  "0600 /etc/plainkube/kubeconfig/admin.yaml",
+  "0600 /etc/plainkube/kubeconfig/admin-kube-aggregator.yaml",
 ];
 
 test("each phase ships the files that the golden tests show, and the keys that its units need", () => {
@@ -568,7 +573,10 @@ test("each phase ships the files that the golden tests show, and the keys that i
         const secrets = [...script.matchAll(/^secret (\S+ \S+) /gm)].map(([, what]) => what);
         const network = [...proxySecrets, ...(cluster === "flannel" ? flannelSecrets : [])];
         const expected: Record<string, readonly string[]> = {
-          "control-plane": controlPlaneSecrets(cluster),
+          "control-plane": [
+            ...controlPlaneSecrets(cluster),
+            ...(spec.apiServer.hostKubeconfigs ? hostKubeconfigs : []),
+          ],
           runtime: [],
           node: [...(host.isWorker ? kubeletSecrets : []), ...network],
         };
@@ -576,6 +584,36 @@ test("each phase ships the files that the golden tests show, and the keys that i
       }
     }
   });
+});
+
+/** A secret file of the control plane's shipment. */
+function secretFile(cluster: string, path: string): string {
+  const shipment = ofType(cluster, command).find((r) => r.name.endsWith("-control-plane-shipment-apply"));
+  const script = String(plain(shipment?.inputs.stdin));
+  const line = script.split("\n").find((l) => l.startsWith(`secret 0600 ${path} `)) ?? assert.fail(path);
+  return Buffer.from(line.split(" ")[3] ?? "", "base64").toString();
+}
+
+test("the newest key encrypts, and what was stored in any other way stays readable", () => {
+  const keyOf = (i: number) => ({
+    name: `key${i}`,
+    secret: Buffer.from(keyMarker(`pki-encryption-key-${i}`)).toString("base64"),
+  });
+  const file = parse(secretFile("custom", "/etc/plainkube/encryption.yaml"));
+  assert.deepEqual(file.resources, [
+    { resources: ["secrets"], providers: [{ secretbox: { keys: [keyOf(2), keyOf(1)] } }, { identity: {} }] },
+  ]);
+  assert.deepEqual(
+    ofType("custom", "random:index/randomBytes:RandomBytes").map((r) => [r.name, r.inputs]),
+    [1, 2].map((i) => [`pki-encryption-key-${i}`, { length: 32 }]),
+  );
+});
+
+test("the administrator's kubeconfigs on the host reach the API from anywhere, and this host's server", () => {
+  const servers = ["admin", "admin-kube-aggregator"].map(
+    (name) => parse(secretFile("custom", `/etc/plainkube/kubeconfig/${name}.yaml`)).clusters[0].cluster.server,
+  );
+  assert.deepEqual(servers, ["https://172.31.5.10:6443", "https://127.0.0.1:6443"]);
 });
 
 test("a configuration with problems registers nothing, in a preview neither", async () => {

@@ -102,6 +102,29 @@ describe("the first up", () => {
   });
 });
 
+describe("what the API server writes down", () => {
+  test("is who changed what, for root alone, without bodies and without reads", async () => {
+    const log = "/var/log/plainkube/audit.log";
+    assert.equal(await cluster.onHost("node1", `stat -c '%a %U' ${log}`), "600 root\n");
+    const lines = (await cluster.onHost("node1", `cat ${log}`)).trim().split("\n");
+    const events = lines.map((line) => JSON.parse(line));
+    const made = events.find((e) => e.verb === "create" && e.objectRef?.name === "proof");
+    assert.deepEqual([made?.user.username, made?.responseStatus.code], ["kubernetes-admin", 201]);
+    assert.deepEqual([...new Set(events.map((e) => e.level))], ["Metadata"]);
+    const reads = events.filter((e) => ["get", "list", "watch"].includes(e.verb) && e.objectRef?.resource === "pods");
+    assert.deepEqual([...new Set(reads.map((e) => e.objectRef.subresource))], [], "pods are looked at, too");
+  });
+
+  test("is encrypted where it is a Secret", async () => {
+    const value = `seen-${"0123456789".repeat(3)}`;
+    const stored = () => runOnHost(cluster.instance, "node1", `grep -rqaF ${value} /var/lib/plainkube/etcd`);
+    await cluster.kubectl("create", "secret", "generic", "hidden", `--from-literal=a=${value}`);
+    assert.equal((await stored()).code, 1);
+    await cluster.kubectl("create", "configmap", "seen", `--from-literal=a=${value}`);
+    assert.equal((await stored()).code, 0);
+  });
+});
+
 describe("secrets", () => {
   test("are encrypted in the state", async () => {
     const state = await readFile(join(cluster.instance.directory, "state/.pulumi/stacks/plainkube/dev.json"), "utf8");

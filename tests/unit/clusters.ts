@@ -72,14 +72,50 @@ export const customConfig = (): RawConfig => ({
     mtu: 1400,
     kubeProxyMode: "nftables",
   },
+  apiServer: {
+    authorizationModes: ["RBAC", "Node"],
+    admissionPlugins: {
+      enable: ["NodeRestriction", "AlwaysPullImages", "EventRateLimit"],
+      disable: ["DefaultIngressClass", "RuntimeClass"],
+      config: {
+        EventRateLimit: {
+          apiVersion: "eventratelimit.admission.k8s.io/v1alpha1",
+          kind: "Configuration",
+          limits: [{ type: "Server", qps: 50, burst: 100 }],
+        },
+      },
+    },
+    audit: {
+      rules: [
+        { level: "Metadata", resources: [{ resources: ["secrets", "serviceaccounts/token"] }] },
+        { level: "Metadata", resources: [{ group: "authentication.k8s.io" }] },
+        { level: "RequestResponse", users: ["jane"], verbs: ["create"], namespaces: ["prod", ""] },
+        { level: "None", nonResourceURLs: ["/metrics*"], omitStages: ["Panic"] },
+      ],
+      path: "-",
+      maxAge: 0,
+      maxBackup: 3,
+      maxSize: 7,
+    },
+    egressSelector: {
+      cluster: "https://proxy.example.com:8132",
+      controlplane: "https://172.31.5.10:8131",
+      etcd: "unix:///run/proxy/etcd.sock",
+    },
+    serviceAccounts: { issuer: "https://issuer.example.com/custom", lookup: false },
+    corsAllowedOrigins: ["^https://ui\\.example\\.com$", "//[a-z]{1,3}\\.example\\.com(:[0-9]+)?$"],
+    encryption: { generation: 2 },
+    externalHostname: "api.example.com",
+    storageMediaType: "application/json",
+    hostKubeconfigs: true,
+  },
   runtime: { maxPods: 250, evictionHard: { "memory.available": "5%", "pid.available": "1000" } },
   overrides: {
     etcd: { config: { "quota-backend-bytes": 8589934592, "client-transport-security": { "auto-tls": false } } },
     kubeApiserver: {
       flags: {
-        "audit-log-path": "-",
+        "audit-log-compress": true,
         profiling: true,
-        "service-account-issuer": "https://issuer.example.com",
         "audit-log-format": 'a b "c" \\ $HOME %n',
       },
     },

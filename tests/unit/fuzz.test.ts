@@ -115,6 +115,19 @@ const settings: Record<string, Change> = {
   "users[].bindings[].namespace": user((namespace) => ({
     bindings: [{ clusterRole: "admin", namespace }, { clusterRole: "view" }],
   })),
+  "apiServer.audit.rules": (c, v) =>
+    under("apiServer", "audit")(c, { rules: [{ level: "None", users: [v] }] } as unknown as string),
+  "apiServer.audit.path": (c, v) =>
+    under("apiServer", "audit")(c, { path: `/var/log/plainkube/${v}` } as unknown as string),
+  "apiServer.admissionPlugins.config": (c, v) =>
+    under("apiServer", "admissionPlugins")(c, { config: { PodNodeSelector: { a: v } } } as unknown as string),
+  "apiServer.egressSelector": (c, v) =>
+    under("apiServer", "egressSelector")(c, { cluster: `unix:///run/${v}` } as unknown as string),
+  "apiServer.serviceAccounts.issuer": (c, v) =>
+    under("apiServer", "serviceAccounts")(c, { issuer: `https://${v}` } as unknown as string),
+  "apiServer.corsAllowedOrigins": (c, v) =>
+    under("apiServer", "corsAllowedOrigins")(c, [`^https://a${v}$`] as unknown as string),
+  "apiServer.externalHostname": under("apiServer", "externalHostname"),
   "overrides.etcd.config": override("etcd", "config"),
   "overrides.etcd.config by name": override("etcd", "config", true),
   "overrides.kubeApiserver.flags": override("kubeApiserver", "flags"),

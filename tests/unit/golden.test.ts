@@ -57,7 +57,7 @@ test("the system minimal says nothing that is so anyway, and follows what it is 
     "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n",
   );
   assert.doesNotMatch(servers["node2/opt/k8s/containerd.toml"] ?? "", /oom|cgroup/i);
-  const { users, ...custom } = customConfig();
+  const { users, apiServer, addons, kubelet, ...custom } = customConfig();
   const { dnsDomain, kubeProxyMode, ...network } = custom.network as Record<string, unknown>;
   await assertGolden("minimal-custom", hostFiles(specOf({ ...custom, system: "minimal", network })));
 });

@@ -63,7 +63,7 @@ const unknown = (what: string, got: string, expected: string, remedy: string): P
 });
 const noSuggestion = "remove it, or see docs/config.md for the right name";
 const topLevel =
-  "clusterName, system, hosts, ssh, versions, binaries, network, runtime, overrides, certificates, users, proof";
+  "clusterName, system, hosts, ssh, versions, binaries, network, runtime, apiServer, overrides, certificates, users, proof";
 const hostFields = "name, address, roles, port, user, hostKey, labels, taints";
 const components = "etcd, kubeApiserver, kubeControllerManager, kubeScheduler, kubelet, kubeProxy";
 const signals =
@@ -84,6 +84,52 @@ const apiOnly = () => ({
 });
 const withUser = (config: Base, change: object) =>
   Object.assign(config, { users: [{ name: "jane", groups: ["a"], ...change }] });
+
+/** A file with an audit policy, beside the tests' own keys. */
+async function policyFile(name: string, content: object): Promise<string> {
+  const path = join(directory, name);
+  await writeFile(path, JSON.stringify(content));
+  return path;
+}
+const policy = { apiVersion: "audit.k8s.io/v1", kind: "Policy" };
+/** What is said of a policy file → the file. */
+const policyFiles: Record<string, string> = {
+  ENOENT: "no/such/policy.yaml",
+  EISDIR: directory,
+  "the file: expected object, received null": empty,
+  "kind: expected Policy": await policyFile("kind", { ...policy, kind: "ConfigMap", rules: [{ level: "None" }] }),
+  "apiVersion: expected audit.k8s.io/v1": await policyFile("version", {
+    ...policy,
+    apiVersion: "audit.k8s.io/v1beta1",
+    rules: [{ level: "None" }],
+  }),
+  "rules: expected at least one rule": await policyFile("rules", { ...policy, rules: [] }),
+  'rules.0: Unrecognized key: "resource"': await policyFile("key", {
+    ...policy,
+    rules: [{ level: "None", resource: "pods" }],
+  }),
+};
+const revealingPolicy = await policyFile("revealing", {
+  ...policy,
+  rules: [
+    { level: "Metadata", resources: [{ group: "", resources: ["secrets", "configmaps"] }] },
+    { level: "Request", resources: [{ group: "", resources: ["serviceaccounts/*"] }] },
+  ],
+});
+
+/** Origin → what is said of it. */
+const origins: Record<string, string> = {
+  "https://ui.example.com$": "not anchored at both ends",
+  "^https://ui.example.com": "not anchored at both ends",
+  "//ui.example.com\\$": "not anchored at both ends",
+  "^https://a$|https://b$": "not anchored at both ends",
+  ".*": "not anchored at both ends",
+  "^https://(a$": "no regular expression: Unterminated group",
+  "^https://a**$": "no regular expression: Nothing to repeat",
+  "^https://(?!evil).*$": "no regular expression of Go's (RE2)",
+  "^(https)://\\1$": "no regular expression of Go's (RE2)",
+  "^https://a{1001}$": "no regular expression of Go's: it repeats up to 1000 times",
+};
 
 /** Name of the case → what changes in a sound configuration, and what is said about it. */
 const cases: Record<string, readonly [change: (config: Base) => void, ...problems: Problem[]]> = {
@@ -804,6 +850,250 @@ const cases: Record<string, readonly [change: (config: Base) => void, ...problem
       ] as const,
     ]),
   ),
+  "no authorization mode": [
+    (c) => Object.assign(c, { apiServer: { authorizationModes: [] } }),
+    invalid("apiServer.authorizationModes", "[]", "at least one mode"),
+  ],
+  "unknown authorization mode": [
+    (c) => Object.assign(c, { apiServer: { authorizationModes: ["Node", "Rbac"] } }),
+    invalid("apiServer.authorizationModes[1]", '"Rbac"', "one of Node, RBAC, AlwaysAllow, AlwaysDeny, ABAC, Webhook"),
+  ],
+  "everything allowed": [
+    (c) => Object.assign(c, { apiServer: { authorizationModes: ["Node", "RBAC", "AlwaysAllow"] } }),
+    {
+      what: "plainkube:apiServer.authorizationModes has AlwaysAllow",
+      got: "AlwaysAllow, which lets every client do everything",
+      expected: "Node and RBAC",
+      remedy: "remove it",
+    },
+  ],
+  "authorization by a file that nobody places, and a mode twice": [
+    (c) => Object.assign(c, { apiServer: { authorizationModes: ["Node", "RBAC", "Webhook", "Node"] } }),
+    {
+      what: "plainkube:apiServer.authorizationModes names a mode twice",
+      got: "Node",
+      expected: "each mode once",
+      remedy: "remove one of them",
+    },
+    {
+      what: "plainkube:apiServer.authorizationModes has Webhook",
+      got: "Webhook, which needs a file that no setting places on the host",
+      expected: "Node and RBAC",
+      remedy:
+        "place the file yourself, and set authorization-mode and the file's flag in overrides.kubeApiserver.flags",
+    },
+  ],
+  "kubelets without rights": [
+    (c) => Object.assign(c, { apiServer: { authorizationModes: ["RBAC"] } }),
+    {
+      what: "plainkube:apiServer.authorizationModes leaves components without rights",
+      got: "RBAC",
+      expected: "Node, which kubelets have their rights from, and RBAC, which all other components have theirs from",
+      remedy: "add Node",
+    },
+  ],
+  "admission plugins that are unknown, misspelt, on and off": [
+    (c) =>
+      Object.assign(c, {
+        apiServer: {
+          admissionPlugins: {
+            enable: ["NodeRestriction", "PodSecurityPolicy", "AlwaysPullImages"],
+            disable: ["Resourcequota", "AlwaysPullImages"],
+          },
+        },
+      }),
+    {
+      what: "plainkube:apiServer.admissionPlugins.enable names a plugin that Kubernetes 1.36.3 does not have",
+      got: "PodSecurityPolicy",
+      expected: "one of its plugins (`kube-apiserver --help` lists them), spelt as upstream does",
+      remedy: "remove it, or correct the name",
+    },
+    {
+      what: "plainkube:apiServer.admissionPlugins.disable names a plugin that Kubernetes 1.36.3 does not have",
+      got: "Resourcequota",
+      expected: "one of its plugins (`kube-apiserver --help` lists them), spelt as upstream does",
+      remedy: "did you mean ResourceQuota?",
+    },
+    {
+      what: "plainkube:apiServer.admissionPlugins both enables and disables a plugin",
+      got: "AlwaysPullImages",
+      expected: "each plugin in one list",
+      remedy: "remove it from one of them",
+    },
+  ],
+  "admission plugins that cannot work": [
+    (c) => Object.assign(c, { apiServer: { admissionPlugins: { enable: ["EventRateLimit", "AlwaysDeny"] } } }),
+    {
+      what: "plainkube:apiServer.admissionPlugins.enable has a plugin that does not start without a configuration",
+      got: "EventRateLimit",
+      expected: "its configuration in apiServer.admissionPlugins.config",
+      remedy: "add one, or remove the plugin",
+    },
+    {
+      what: "plainkube:apiServer.admissionPlugins.enable has AlwaysDeny",
+      got: "AlwaysDeny, which refuses every object",
+      expected: "other plugins",
+      remedy: "remove it",
+    },
+  ],
+  "unknown audit preset": [
+    (c) => Object.assign(c, { apiServer: { audit: { policy: "all" } } }),
+    invalid("apiServer.audit.policy", '"all"', "none, writes or metadata"),
+  ],
+  "audit rule of an unknown level": [
+    (c) => Object.assign(c, { apiServer: { audit: { rules: [{ level: "metadata" }] } } }),
+    invalid("apiServer.audit.rules[0].level", '"metadata"', "None, Metadata, Request or RequestResponse"),
+  ],
+  "audit rule for two kinds of requests": [
+    (c) =>
+      Object.assign(c, {
+        apiServer: { audit: { rules: [{ level: "None", namespaces: ["a"], nonResourceURLs: ["/x"] }] } },
+      }),
+    invalid(
+      "apiServer.audit.rules[0].nonResourceURLs",
+      '["/x"]',
+      "none beside resources or namespaces: a rule is about resources, or about other paths",
+    ),
+  ],
+  "audit log elsewhere": [
+    (c) => Object.assign(c, { apiServer: { audit: { path: "/var/log/audit.log" } } }),
+    invalid("apiServer.audit.path", '"/var/log/audit.log"', "a file in /var/log/plainkube, or - for the journal"),
+  ],
+  "several audit policies": [
+    (c) => Object.assign(c, { apiServer: { audit: { policy: "metadata", rules: [{ level: "Metadata" }] } } }),
+    {
+      what: "plainkube:apiServer.audit has several policies",
+      got: "policy and rules",
+      expected: "one of policy, policyFile and rules",
+      remedy: "keep one of them",
+    },
+  ],
+  "audit rules that log Secrets": [
+    (c) =>
+      Object.assign(c, {
+        apiServer: {
+          audit: {
+            rules: [
+              { level: "Metadata", users: ["jane"], resources: [{ resources: ["secrets"] }] },
+              { level: "RequestResponse" },
+            ],
+          },
+        },
+      }),
+    {
+      what: "plainkube:apiServer.audit.rules would log credentials",
+      got: "rules[1] of level RequestResponse, for secrets",
+      expected: "at most Metadata for secrets, serviceaccounts/token and tokenreviews (authentication.k8s.io)",
+      remedy: "put a rule of level Metadata for these before it",
+    },
+  ],
+  ...Object.fromEntries(
+    Object.entries(policyFiles).map(([problem, policyFile]) => [
+      `audit policy file: ${problem}`,
+      [
+        (c: Base) => Object.assign(c, { apiServer: { audit: { policyFile } } }),
+        {
+          what: "plainkube:apiServer.audit.policyFile cannot be used",
+          got: `${policyFile}: ${problem}`,
+          expected: "a readable file with a Policy of audit.k8s.io/v1",
+          remedy: "correct the path or the file; see docs/systems/full.md",
+        },
+      ] as const,
+    ]),
+  ),
+  "audit policy file that logs tokens": [
+    (c) => Object.assign(c, { apiServer: { audit: { policyFile: revealingPolicy } } }),
+    {
+      what: "plainkube:apiServer.audit.policyFile would log credentials",
+      got: "rules[1] of level Request, for serviceaccounts/token",
+      expected: "at most Metadata for secrets, serviceaccounts/token and tokenreviews (authentication.k8s.io)",
+      remedy: "put a rule of level Metadata for these before it",
+    },
+  ],
+  ...Object.fromEntries(
+    [
+      "socks5://10.90.23.1:1080",
+      "http://10.90.23.1:80",
+      "https://10.90.23.1",
+      "grpc://10.90.23.1:1",
+      "unix://run/x",
+    ].map((way) => [
+      `egress by ${way}`,
+      [
+        (c: Base) => Object.assign(c, { apiServer: { egressSelector: { cluster: way } } }),
+        invalid(
+          "apiServer.egressSelector.cluster",
+          JSON.stringify(way),
+          "direct, a CONNECT proxy like https://proxy.example.com:8132, or its socket like unix:///run/proxy.sock",
+        ),
+      ] as const,
+    ]),
+  ),
+  "unknown egress selection": [
+    (c) => Object.assign(c, { apiServer: { egressSelector: { master: "direct" } } }),
+    unknown("apiServer.egressSelector.master", "master", "cluster, controlplane, etcd", noSuggestion),
+  ],
+  "etcd through a proxy elsewhere": [
+    (c) => Object.assign(c, { apiServer: { egressSelector: { etcd: "https://10.90.23.42:8131" } } }),
+    {
+      what: "plainkube:apiServer.egressSelector.etcd is a proxy on another host",
+      got: "https://10.90.23.42:8131",
+      expected: "direct, or a proxy on the control plane's host: etcd's address there is 127.0.0.1",
+      remedy: "remove it, or run the proxy there",
+    },
+  ],
+  ...Object.fromEntries(
+    ["api", "http://issuer.example.com", "https://issuer.example.com/", "https://u@issuer.example.com"].map((url) => [
+      `issuer ${url}`,
+      [
+        (c: Base) => Object.assign(c, { apiServer: { serviceAccounts: { issuer: url } } }),
+        invalid(
+          "apiServer.serviceAccounts.issuer",
+          JSON.stringify(url.replace("u@", "[secret]@")),
+          "an https URL without query, fragment or slash at its end, like https://issuer.example.com/cluster",
+        ),
+      ] as const,
+    ]),
+  ),
+  ...Object.fromEntries(
+    Object.entries(origins).map(([origin, fault]) => [
+      `origin ${origin}`,
+      [
+        (c: Base) => Object.assign(c, { apiServer: { corsAllowedOrigins: ["^https://a$", origin] } }),
+        {
+          what: `plainkube:apiServer.corsAllowedOrigins[1] is ${fault}`,
+          got: JSON.stringify(origin),
+          expected: "a regular expression that begins with ^ or // and ends with $, like ^https://ui\\.example\\.com$",
+          remedy: "correct it: what is not anchored lets other sites in",
+        },
+      ] as const,
+    ]),
+  ),
+  "encryption without a key": [
+    (c) => Object.assign(c, { apiServer: { encryption: { generation: 0 } } }),
+    {
+      what: "plainkube:apiServer.encryption has no key to encrypt with",
+      got: "secrets: true and generation: 0",
+      expected: "a generation of at least 1, or secrets: false",
+      remedy: "set apiServer.encryption.generation to 1",
+    },
+  ],
+  "half a key": [
+    (c) => Object.assign(c, { apiServer: { encryption: { generation: 1.5 } } }),
+    invalid("apiServer.encryption.generation", "1.5", "a whole number of keys"),
+  ],
+  "external host name with a port": [
+    (c) => Object.assign(c, { apiServer: { externalHostname: "api.example.com:6443" } }),
+    invalid("apiServer.externalHostname", '"api.example.com:6443"', "a DNS name or IPv4 address"),
+  ],
+  "unknown storage media type": [
+    (c) => Object.assign(c, { apiServer: { storageMediaType: "application/cbor" } }),
+    invalid(
+      "apiServer.storageMediaType",
+      '"application/cbor"',
+      "application/vnd.kubernetes.protobuf or application/json",
+    ),
+  ],
   "certificates that outlive their authority": [
     (c) => Object.assign(c, { certificates: { caValidityHours: 1000 } }),
     {
@@ -1041,6 +1331,7 @@ test("a host gets what the system and its roles need, and no more", () => {
     stages: ["control-plane"],
     units: ["etcd.service", "kube-apiserver.service"],
     ports: [2379, 2380, 2381, 6443],
+    udpPorts: [],
     needMib: 250,
     binaries: { "control-plane": ["etcd", "kube-apiserver"], runtime: [], network: [] },
   });
