@@ -1,5 +1,6 @@
 import { RandomId } from "@pulumi/random";
 import { Access } from "./components/access/access.ts";
+import { Addons } from "./components/addons/addons.ts";
 import { Binaries } from "./components/binaries/binaries.ts";
 import { loadSpec } from "./components/config.ts";
 import { ControlPlane } from "./components/control-plane/control-plane.ts";
@@ -38,6 +39,7 @@ const nodes = ready.map((on) => new Node(on.host.spec.name, { spec, pki, apiRead
 // The administrator's access, and what runs inside the cluster.
 const access = new Access("access", { spec, pki, controlPlane });
 new Dns("dns", { spec, access, nodes });
+new Addons("addons", { spec, pki, access, nodes });
 
 // A Deployment over all workers behind a Service that answers from each host.
 const proof = new Proof("proof", { spec, access, nodes });

@@ -20,6 +20,7 @@ export const paths = {
   containerd: "/var/lib/plainkube/containerd",
   etcd: "/var/lib/plainkube/etcd",
   kubelet: "/var/lib/kubelet",
+  volumes: "/var/lib/plainkube/volumes",
   cniCache: "/var/lib/plainkube/cni",
   podLogs: "/var/log/pods",
   containerLogs: "/var/log/containers",

@@ -13,9 +13,26 @@ export interface VersionSet {
   /** The project's own images. */
   readonly pause: string;
   readonly workload: string;
+  readonly "volume-helper": string;
+  /** The project's own program that approves kubelets' serving certificates. */
+  readonly "kubelet-serving-approver": string;
+  /** Images that are always built from their modules. */
+  readonly "metrics-server": string;
+  readonly "local-path-provisioner": string;
 }
 
-const sets: readonly VersionSet[] = [
+/** What is the same beside every Kubernetes version. */
+const addons = {
+  "volume-helper": "1.0.0",
+  "kubelet-serving-approver": "1.0.0",
+  "metrics-server": "0.9.0",
+  "local-path-provisioner": "0.0.30",
+} as const satisfies Partial<VersionSet>;
+
+/** Programs for hosts that are always built from their modules, whatever `binaries.source` is. */
+export const ownPrograms = ["kubelet-serving-approver"] as const satisfies readonly (keyof VersionSet)[];
+
+const sets: readonly Omit<VersionSet, keyof typeof addons>[] = [
   {
     kubernetes: "1.36.3",
     etcd: "3.6.8",
@@ -30,7 +47,7 @@ const sets: readonly VersionSet[] = [
 
 /** Kubernetes version → what goes with it. */
 export const supportedVersions: Readonly<Record<string, VersionSet>> = Object.fromEntries(
-  sets.map((set) => [set.kubernetes, set]),
+  sets.map((set) => [set.kubernetes, { ...set, ...addons }]),
 );
 
 /** What to tell someone who asks for a Kubernetes version that is not in `supportedVersions`. */

@@ -1,13 +1,14 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { ControlPlane } from "../control-plane/control-plane.ts";
+import { certificateRights } from "../kubelet/rights.ts";
 import type { Pki } from "../pki/pki.ts";
 import type { ClusterSpec } from "../spec.ts";
 import { kubeconfigOf } from "./kubeconfig.ts";
 
 /**
  * The administrator's way in: a kubeconfig, the provider for everything inside the cluster, and the API server's right
- * to reach kubelets. What is made with `options` needs no API to be deleted with the cluster.
+ * to reach kubelets, and theirs to ask for certificates. What is made with `options` needs no API to be deleted with the cluster.
  */
 export class Access extends pulumi.ComponentResource {
   /** Of the group system:masters; secret. */
@@ -44,6 +45,7 @@ export class Access extends pulumi.ComponentResource {
       },
       this.options(this),
     );
+    if (spec.kubelet.certificates === "bootstrapped") certificateRights(name, this.options(this));
     this.registerOutputs({});
   }
 

@@ -1,3 +1,4 @@
+import { hasLocalPath } from "../addons/storage/provisioner.ts";
 import { paths } from "../paths.ts";
 import type { Choices } from "../spec.ts";
 
@@ -5,8 +6,14 @@ import type { Choices } from "../spec.ts";
 export type Stage = "control-plane" | "runtime" | "network";
 
 /** Binaries and images by what needs them, as the configuration chooses them. */
-export const stagesOf = (_choices: Choices): Readonly<Record<Stage, readonly string[]>> => ({
-  "control-plane": ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"],
+export const stagesOf = ({ addons, kubelet }: Choices): Readonly<Record<Stage, readonly string[]>> => ({
+  "control-plane": [
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    ...(kubelet.certificates === "bootstrapped" ? ["kubelet-serving-approver"] : []),
+  ],
   runtime: [
     "containerd",
     "containerd-shim-runc-v2",
@@ -19,6 +26,8 @@ export const stagesOf = (_choices: Choices): Readonly<Record<Stage, readonly str
     "pause.tar",
     "coredns.tar",
     "workload.tar",
+    ...(addons.metricsServer ? ["metrics-server.tar"] : []),
+    ...(hasLocalPath(addons) ? ["local-path-provisioner.tar", "volume-helper.tar"] : []),
     "kubelet",
   ],
   network: ["kube-proxy", "kubectl"],

@@ -7,7 +7,7 @@ import { concat } from "../host/shipment.ts";
 import { paths } from "../paths.ts";
 import type { KeyPair, Pki } from "../pki/pki.ts";
 import type { ClusterSpec } from "../spec.ts";
-import { kubeconfigs, renderApiServer, renderControllerManager, renderScheduler } from "./render.ts";
+import { kubeconfigs, renderApiServer, renderApprover, renderControllerManager, renderScheduler } from "./render.ts";
 
 export interface ControlPlaneArgs {
   readonly spec: ClusterSpec;
@@ -35,7 +35,13 @@ export class ControlPlane extends pulumi.ComponentResource {
       {
         host,
         phase: "control-plane",
-        payload: concat(renderEtcd(spec), renderApiServer(spec), renderControllerManager(spec), renderScheduler(spec)),
+        payload: concat(
+          renderEtcd(spec),
+          renderApiServer(spec),
+          renderControllerManager(spec),
+          renderScheduler(spec),
+          renderApprover(spec),
+        ),
         secrets: [
           { path: etcdPki.ca, content: etcdCa.cert, mode: "0644" },
           ...pair("etcd/server", pki.cluster["etcd-server"]),
@@ -47,6 +53,9 @@ export class ControlPlane extends pulumi.ComponentResource {
           ...pair("apiserver-kubelet-client", pki.cluster["apiserver-kubelet-client"]),
           { ...pem("front-proxy-ca.crt", frontProxyCa.cert), mode: "0644" },
           ...pair("front-proxy-client", pki.cluster["front-proxy-client"]),
+          ...(spec.kubelet.certificates === "bootstrapped"
+            ? pair("kubelet-serving-approver", pki.optional("kubelet-serving-approver"))
+            : []),
           pem("sa.pub", pki.serviceAccount.publicKey),
           pem("sa.key", pki.serviceAccount.key),
           {

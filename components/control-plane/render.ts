@@ -83,6 +83,24 @@ export function renderControllerManager(spec: ClusterSpec): Payload {
   };
 }
 
+/** What approves kubelets' serving certificates, where they ask for them: nothing but each host's own name and address. */
+export function renderApprover(spec: ClusterSpec): Payload {
+  if (spec.kubelet.certificates !== "bootstrapped") return { files: [], units: [] };
+  const unit = fill(template("plainkube-approver"), {
+    API_ENDPOINT: spec.apiEndpoint,
+    HOSTS: spec.workers.map((host) => `${host.name}=${host.address}`).join(" \\\n  "),
+  });
+  return {
+    files: [{ path: `${paths.units}/plainkube-approver.service`, content: unit }],
+    units: [
+      {
+        name: "plainkube-approver.service",
+        inputs: [binary("kubelet-serving-approver"), pki("ca.crt"), ...pair("kubelet-serving-approver")],
+      },
+    ],
+  };
+}
+
 export function renderScheduler(spec: ClusterSpec): Payload {
   const file = `${paths.etc}/scheduler.yaml`;
   const config = {

@@ -44,6 +44,8 @@ export interface HostArgs {
   readonly ports: readonly number[];
   /** Space that binaries and images take, in MiB. */
   readonly needMib: number;
+  /** Folder in which volumes will be made, if any. */
+  readonly volumes?: string;
 }
 
 /**
@@ -74,6 +76,7 @@ export class Host extends pulumi.ComponentResource {
         cgroup_v1: String(spec.runtime.allowCgroupV1),
         need_mib: String(args.needMib),
         service_address: spec.apiServiceAddress,
+        ...(args.volumes !== undefined && { volumes: args.volumes }),
       };
       const assignments = Object.entries(facts).map(([key, value]) => `${key}=${shellWord(value)}`);
       return [...assignments, "case $1 in", "preflight)", preflight, ";;", "reset)", reset, ";;", "esac"].join("\n");

@@ -2,7 +2,7 @@
 # Looks whether this host can take what its roles bring and reports every problem at once. Changes nothing but its own
 # state folder, which marks the host as this node. Runs as root.
 # The lines before this script set: name, roles, ports, units, arch, need_mib, service_address, owner,
-# fixed (settings that a cluster keeps for life), cgroup_v1 (true: allowed). The second
+# volumes (a folder of volumes, or unset), fixed (settings that a cluster keeps for life), cgroup_v1 (true: allowed). The second
 # argument is the clock of the machine that runs Pulumi, in seconds since 1970; it is given at the first `up` only.
 set -euo pipefail
 umask 077
@@ -56,6 +56,14 @@ if [ -z "$before" ]; then
   [ "$free_mib" -ge "$need_mib" ] || problem "disk of /opt" "$free_mib MiB free" "$need_mib MiB" "free space or grow the disk"
 fi
 
+volumes=${volumes:-}
+noted=/var/lib/plainkube/state/volumes
+if [ -z "$volumes" ] || grep -qs " $volumes\$" "$noted"; then
+  volumes=
+elif [ -e "$volumes" ] && { [ ! -d "$volumes" ] || [ -n "$(ls -A "$volumes")" ]; }; then
+  problem "folder of volumes" "$volumes, with something in it" "none, or an empty folder" "empty it, or set addons.localPath to another"
+fi
+
 case " $roles " in
   *" worker "*)
     if [ "$(wc -l </proc/swaps)" -gt 1 ]; then problem "swap" "on" "off" "swapoff -a, and remove it from /etc/fstab"; fi
@@ -97,6 +105,17 @@ if [ ! -f /var/lib/plainkube/state/sysctl.before ]; then
     vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys kernel.keys.root_maxbytes; do
     if value=$(sysctl -n "$key" 2>/dev/null); then printf '%s = %s\n' "$key" "$value"; fi
   done >/var/lib/plainkube/state/sysctl.before
+fi
+# The folder of volumes as it was: its mode, and the first folder on the way to it that is not there.
+if [ -n "$volumes" ]; then
+  mode=$(stat -c %a "$volumes" 2>/dev/null || echo -)
+  made=- way=$volumes
+  until [ -d "$way" ]; do
+    made=$way
+    way=${way%/*}
+    way=${way:-/}
+  done
+  printf '%s %s %s\n' "$mode" "$made" "$volumes" >>"$noted"
 fi
 printf '%s\n' "$fixed" >/var/lib/plainkube/state/fixed
 printf '%s\n' "$owner" >/var/lib/plainkube/state/owner

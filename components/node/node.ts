@@ -71,10 +71,16 @@ export class Node extends pulumi.ComponentResource {
 function kubeletSecrets({ spec, host, pki }: NodeArgs) {
   const ca = pki.authorities.kubernetes;
   const { client, serving } = pki.node(host.spec.name);
+  const { clientCa, issued, bootstrapped } = kubeletFiles;
+  const kubeconfig = kubeconfigOf(spec, `system:node:${host.spec.name}`, ca, client);
   return [
-    { path: kubeletFiles.kubeconfig, content: kubeconfigOf(spec, `system:node:${host.spec.name}`, ca, client) },
-    { path: kubeletFiles.clientCa, content: ca.cert, mode: "0644" },
-    { path: kubeletFiles.servingCert, content: serving.cert },
-    { path: kubeletFiles.servingKey, content: serving.key },
+    { path: serving ? issued.kubeconfig : bootstrapped.bootstrapKubeconfig, content: kubeconfig },
+    { path: clientCa, content: ca.cert, mode: "0644" },
+    ...(serving
+      ? [
+          { path: issued.servingCert, content: serving.cert },
+          { path: issued.servingKey, content: serving.key },
+        ]
+      : []),
   ];
 }

@@ -1,7 +1,13 @@
 import * as pulumi from "@pulumi/pulumi";
 import * as tls from "@pulumi/tls";
 import type { ClusterSpec } from "../spec.ts";
-import { type Authority, type CertificatePlan, clusterCertificates, workerCertificates } from "./plan.ts";
+import {
+  type Authority,
+  type CertificatePlan,
+  clusterCertificates,
+  optionalCertificates,
+  workerCertificates,
+} from "./plan.ts";
 
 /** A certificate and its key as PEM; the key is secret. */
 export interface KeyPair {
@@ -84,9 +90,12 @@ class Certificate extends pulumi.ComponentResource implements KeyPair {
 
 export type ClusterCertificateName = keyof ReturnType<typeof clusterCertificates>;
 
+export type OptionalCertificateName = keyof ReturnType<typeof optionalCertificates>;
+
 export interface NodeCertificates {
   readonly client: Certificate;
-  readonly serving: Certificate;
+  /** None where the kubelet asks the cluster for it. */
+  readonly serving?: Certificate;
 }
 
 /** Every key and certificate of the cluster: three authorities, what they sign, and the service-account key pair. */
@@ -94,6 +103,7 @@ export class Pki extends pulumi.ComponentResource {
   readonly authorities: Readonly<Record<Authority, KeyPair>>;
   readonly serviceAccount: { readonly publicKey: pulumi.Output<string>; readonly key: pulumi.Output<string> };
   readonly cluster: Readonly<Record<ClusterCertificateName, Certificate>>;
+  readonly #optional: ReadonlyMap<string, Certificate>;
   readonly #nodes: ReadonlyMap<string, NodeCertificates>;
 
   constructor(name: string, args: { spec: ClusterSpec }, opts?: pulumi.ComponentResourceOptions) {
@@ -119,17 +129,30 @@ export class Pki extends pulumi.ComponentResource {
     this.cluster = Object.fromEntries(
       Object.entries(clusterCertificates(spec)).map(([id, plan]) => [id, certificate(id, plan)]),
     ) as Record<ClusterCertificateName, Certificate>;
+    this.#optional = new Map(
+      Object.entries(optionalCertificates(spec)).map(([id, plan]) => [id, certificate(id, plan)]),
+    );
     this.#nodes = new Map(
       spec.workers.map((host) => {
         const { client, serving } = workerCertificates(host);
         const id = `node-${host.name}`;
         return [
           host.name,
-          { client: certificate(`${id}-client`, client), serving: certificate(`${id}-serving`, serving) },
+          {
+            client: certificate(`${id}-client`, client),
+            ...(spec.kubelet.certificates === "issued" && { serving: certificate(`${id}-serving`, serving) }),
+          },
         ];
       }),
     );
     this.registerOutputs({});
+  }
+
+  /** A certificate that there is only where the configuration asks for what uses it. */
+  optional(name: OptionalCertificateName): KeyPair {
+    const found = this.#optional.get(name);
+    if (!found) throw new Error(`there is no certificate ${name}: the configuration does not ask for what uses it`);
+    return found;
   }
 
   /** The certificates of a worker. */
@@ -141,7 +164,11 @@ export class Pki extends pulumi.ComponentResource {
 
   /** The first moment at which a certificate of the cluster ends, as RFC 3339. */
   get firstExpiry(): pulumi.Output<string> {
-    const all = [...Object.values(this.cluster), ...[...this.#nodes.values()].flatMap((n) => [n.client, n.serving])];
+    const all = [
+      ...Object.values(this.cluster),
+      ...this.#optional.values(),
+      ...[...this.#nodes.values()].flatMap((n) => [n.client, n.serving ?? []].flat()),
+    ];
     return pulumi.all(all.map((c) => c.validityEnd)).apply((ends) => ends.sort()[0] ?? "");
   }
 }

@@ -64,6 +64,28 @@ export function clusterCertificates(spec: ClusterSpec) {
   } as const satisfies Record<string, CertificatePlan>;
 }
 
+/** Certificates that add-ons serve with inside the cluster, by the Service's name, and clients of optional parts. */
+export function optionalCertificates({ addons, kubelet }: ClusterSpec) {
+  return {
+    ...(addons.metricsServer && { "metrics-server": serviceCertificate("metrics-server", "kube-system") }),
+    ...(kubelet.certificates === "bootstrapped" && {
+      "kubelet-serving-approver": {
+        authority: "kubernetes",
+        commonName: "plainkube:kubelet-serving-approver",
+        uses: ["client_auth"],
+      },
+    }),
+  } as const satisfies Record<string, CertificatePlan>;
+}
+
+const serviceCertificate = (service: string, namespace: string) =>
+  ({
+    authority: "kubernetes",
+    commonName: service,
+    uses: ["server_auth"],
+    dnsNames: [`${service}.${namespace}.svc`],
+  }) as const satisfies CertificatePlan;
+
 /** Certificates of one worker. */
 export function workerCertificates({ name, address }: HostSpec) {
   return {

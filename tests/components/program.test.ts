@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { before, test } from "node:test";
 import * as pulumi from "@pulumi/pulumi";
 import { parse } from "yaml";
+import type { ClusterSpec } from "../../components/spec.ts";
 import { makeKey } from "../plugin/sshd.ts";
 import { customConfig, devConfig, directory, hostKey, key, type RawConfig, specOf } from "../unit/clusters.ts";
 import { assertGolden } from "../unit/golden.ts";
@@ -60,7 +61,7 @@ test("names, types and parents stay as they are: others would replace what runs"
 });
 
 test("all that is nobody's child is one of the runbook's steps, or the cluster's number", () => {
-  const steps = ["access", "binaries", "control-plane", "dns", "host", "node", "pki", "proof"];
+  const steps = ["access", "addons", "binaries", "control-plane", "dns", "host", "node", "pki", "proof"];
   each((cluster) => {
     const tops = resourcesOf(cluster).filter((r) => r.parent === "");
     const concerns = tops.map((r) => (r.type.startsWith("plainkube:") ? r.type.split(":")[1] : `${r.type} ${r.name}`));
@@ -176,8 +177,12 @@ interface Asked {
   readonly ip?: readonly string[];
 }
 
-const nodeCertificates = (name: string, address: string): Record<string, Asked> => ({
+const nodeClient = (name: string): Record<string, Asked> => ({
   [`node-${name}-client`]: { ca: "kubernetes", cn: `system:node:${name}`, o: "system:nodes", uses: ["client_auth"] },
+});
+
+const nodeCertificates = (name: string, address: string): Record<string, Asked> => ({
+  ...nodeClient(name),
   [`node-${name}-serving`]: {
     ca: "kubernetes",
     cn: `system:node:${name}`,
@@ -231,8 +236,20 @@ const certificates: Record<string, Record<string, Asked>> = {
       ["kubernetes.default.svc.k8s.example.com", "cp", "localhost", "api.example.com"],
       ["172.30.0.1", "192.0.2.1"],
     ),
-    ...nodeCertificates("worker-a", "172.31.5.11"),
-    ...nodeCertificates("worker-b", "172.31.5.12"),
+    // Kubelets ask the cluster for the certificates that they serve with.
+    ...nodeClient("worker-a"),
+    ...nodeClient("worker-b"),
+    "kubelet-serving-approver": {
+      ca: "kubernetes",
+      cn: "plainkube:kubelet-serving-approver",
+      uses: ["client_auth"],
+    },
+    "metrics-server": {
+      ca: "kubernetes",
+      cn: "metrics-server",
+      uses: ["server_auth"],
+      dns: ["metrics-server.kube-system.svc"],
+    },
   },
 };
 
@@ -411,15 +428,18 @@ test("a host is dialled a handful of times", () => {
   });
 });
 
-const kubeletSecrets = [
-  "0600 /etc/plainkube/kubeconfig/kubelet.yaml",
-  "0644 /etc/plainkube/pki/kubelet/ca.crt",
-  "0600 /etc/plainkube/pki/kubelet/serving.crt",
-  "0600 /etc/plainkube/pki/kubelet/serving.key",
-];
+const kubeletSecrets = {
+  issued: [
+    "0600 /etc/plainkube/kubeconfig/kubelet.yaml",
+    "0644 /etc/plainkube/pki/kubelet/ca.crt",
+    "0600 /etc/plainkube/pki/kubelet/serving.crt",
+    "0600 /etc/plainkube/pki/kubelet/serving.key",
+  ],
+  bootstrapped: ["0600 /etc/plainkube/kubeconfig/kubelet-bootstrap.yaml", "0644 /etc/plainkube/pki/kubelet/ca.crt"],
+};
 const proxySecrets = ["0600 /etc/plainkube/kubeconfig/kube-proxy.yaml"];
 const pair = (name: string) => [`0600 /etc/plainkube/pki/${name}.crt`, `0600 /etc/plainkube/pki/${name}.key`];
-const controlPlaneSecrets = [
+const controlPlaneSecrets = ({ kubelet }: ClusterSpec) => [
   "0644 /etc/plainkube/pki/etcd/ca.crt",
   ...["etcd/server", "etcd/peer", "apiserver-etcd-client"].flatMap(pair),
   "0644 /etc/plainkube/pki/ca.crt",
@@ -427,6 +447,7 @@ const controlPlaneSecrets = [
   ...["apiserver", "apiserver-kubelet-client"].flatMap(pair),
   "0644 /etc/plainkube/pki/front-proxy-ca.crt",
   ...pair("front-proxy-client"),
+  ...(kubelet.certificates === "bootstrapped" ? pair("kubelet-serving-approver") : []),
   "0600 /etc/plainkube/pki/sa.pub",
   "0600 /etc/plainkube/pki/sa.key",
   "0600 /etc/plainkube/kubeconfig/controller-manager.yaml",
@@ -454,9 +475,9 @@ test("each phase ships the files that the golden tests show, and the keys that i
         assert.equal([...script.matchAll(/<<'PLAINKUBE_END_OF_FILE'$/gm)].length, payload.files.length);
         const secrets = [...script.matchAll(/^secret (\S+ \S+) /gm)].map(([, what]) => what);
         const expected: Record<string, readonly string[]> = {
-          "control-plane": controlPlaneSecrets,
+          "control-plane": controlPlaneSecrets(spec),
           runtime: [],
-          node: host.isWorker ? [...kubeletSecrets, ...proxySecrets] : proxySecrets,
+          node: host.isWorker ? [...kubeletSecrets[spec.kubelet.certificates], ...proxySecrets] : proxySecrets,
         };
         assert.deepEqual(secrets, expected[phase], name);
       }

@@ -5,6 +5,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { renderKubeconfig } from "../../components/access/kubeconfig.ts";
+import { hasLocalPath } from "../../components/addons/storage/provisioner.ts";
+import { renderLocalPath } from "../../components/addons/storage/render.ts";
 import { renderCorefile } from "../../components/dns/render.ts";
 import { phaseScript } from "../../components/host/shipment.ts";
 import { yaml } from "../../components/render.ts";
@@ -30,6 +32,9 @@ function hostFiles(spec: ClusterSpec): Record<string, string> {
     put(`${host.name}/plan.yaml`, yaml(Object.fromEntries(plan)));
   }
   put("Corefile", renderCorefile(spec));
+  if (hasLocalPath(spec.addons)) {
+    for (const [name, content] of Object.entries(renderLocalPath(spec))) put(`local-path/${name}`, content);
+  }
   put(
     "kubeconfig.yaml",
     renderKubeconfig(spec, "someone", { ca: "not a CA", cert: "not a certificate", key: "no key" }),

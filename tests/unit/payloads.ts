@@ -1,4 +1,9 @@
-import { renderApiServer, renderControllerManager, renderScheduler } from "../../components/control-plane/render.ts";
+import {
+  renderApiServer,
+  renderApprover,
+  renderControllerManager,
+  renderScheduler,
+} from "../../components/control-plane/render.ts";
 import { renderEtcd } from "../../components/etcd/render.ts";
 import { concat, type Payload } from "../../components/host/shipment.ts";
 import { renderKubelet } from "../../components/kubelet/render.ts";
@@ -15,6 +20,7 @@ export function payloadsOf(spec: ClusterSpec, host: HostSpec): Record<string, Pa
         renderApiServer(spec),
         renderControllerManager(spec),
         renderScheduler(spec),
+        renderApprover(spec),
       ),
     }),
     ...(host.isWorker && { runtime: renderRuntime(spec) }),
