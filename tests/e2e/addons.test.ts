@@ -98,7 +98,8 @@ describe("kubelets that ask for their certificates", () => {
   });
 
   test("get none for other names, and others get none for theirs", async () => {
-    const kubelet = "/opt/plainkube/bin/kubectl --kubeconfig /var/lib/kubelet/kubeconfig.yaml";
+    const kubelet =
+      "KUBECACHEDIR=/run/plainkube/kubectl /opt/plainkube/bin/kubectl --kubeconfig /var/lib/kubelet/kubeconfig.yaml";
     const request = async (name: string, names: string) => {
       const pem = await cluster.onHost(
         "node2",

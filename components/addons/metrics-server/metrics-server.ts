@@ -2,6 +2,7 @@ import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { imageRefs } from "../../images.ts";
 import type { AddonsArgs } from "../addons.ts";
+import { restricted } from "../restricted.ts";
 
 const namespace = "kube-system";
 const app = "metrics-server";
@@ -135,14 +136,7 @@ export class MetricsServer extends pulumi.ComponentResource {
                     periodSeconds: 10,
                   },
                   resources: { requests: { cpu: "50m", memory: "70Mi" } },
-                  securityContext: {
-                    allowPrivilegeEscalation: false,
-                    capabilities: { drop: ["ALL"] },
-                    readOnlyRootFilesystem: true,
-                    runAsNonRoot: true,
-                    runAsUser: 65532,
-                    seccompProfile: { type: "RuntimeDefault" },
-                  },
+                  securityContext: restricted,
                   volumeMounts: [{ name: "serving", mountPath: "/etc/metrics-server", readOnly: true }],
                 },
               ],

@@ -3,6 +3,7 @@ import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { imageRefs } from "../../images.ts";
 import type { AddonsArgs } from "../addons.ts";
+import { restricted } from "../restricted.ts";
 import { localPathProvisioner } from "./provisioner.ts";
 import { renderLocalPath } from "./render.ts";
 
@@ -92,14 +93,7 @@ export class LocalPath extends pulumi.ComponentResource {
                     `--service-account-name=${app}`,
                   ],
                   resources: { requests: { cpu: "10m", memory: "32Mi" }, limits: { memory: "128Mi" } },
-                  securityContext: {
-                    allowPrivilegeEscalation: false,
-                    capabilities: { drop: ["ALL"] },
-                    readOnlyRootFilesystem: true,
-                    runAsNonRoot: true,
-                    runAsUser: 65532,
-                    seccompProfile: { type: "RuntimeDefault" },
-                  },
+                  securityContext: restricted,
                   volumeMounts: [{ name: "config", mountPath: "/etc/local-path-provisioner", readOnly: true }],
                 },
               ],
