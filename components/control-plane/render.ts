@@ -88,7 +88,7 @@ export function renderApprover(spec: ClusterSpec): Payload {
   if (spec.kubelet.certificates !== "bootstrapped") return { files: [], units: [] };
   const unit = fill(template("plainkube-approver"), {
     API_ENDPOINT: spec.apiEndpoint,
-    HOSTS: spec.workers.map((host) => `${host.name}=${host.address}`).join(" \\\n  "),
+    HOSTS: spec.workers.map((host) => `--host=${host.name}=${host.address}`).join(" \\\n  "),
   });
   return {
     files: [{ path: `${paths.units}/plainkube-approver.service`, content: unit }],

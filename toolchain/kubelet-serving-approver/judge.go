@@ -6,7 +6,6 @@ import (
 	"encoding/asn1"
 	"encoding/pem"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 )
@@ -36,8 +35,8 @@ type csr struct {
 }
 
 // judge returns why a request is not to be approved, or nil. A kubelet gets a certificate for nothing but its own declared
-// name and address (name → address). The API server vouches for user name and groups.
-func judge(request csr, hosts map[string]net.IP) error {
+// name and address. The API server vouches for user name and groups.
+func judge(request csr, hosts declared) error {
 	spec := request.Spec
 	if spec.SignerName != signer {
 		return fmt.Errorf("signer: got %s, expected %s", spec.SignerName, signer)

@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-var hosts = map[string]net.IP{"node1": net.ParseIP("10.90.23.41"), "node2": net.ParseIP("10.90.23.42")}
+var hosts = declared{"node1": net.ParseIP("10.90.23.41"), "node2": net.ParseIP("10.90.23.42")}
 
 // template is what node1's kubelet asks for.
 func template() x509.CertificateRequest {
@@ -169,13 +169,19 @@ func TestFollowApprovesSoundRequestsAlone(t *testing.T) {
 	}
 }
 
-func TestParseHosts(t *testing.T) {
-	if _, err := parseHosts([]string{"node1=10.90.23.41", "node2=10.90.23.42"}); err != nil {
-		t.Error(err)
-	}
-	for _, args := range [][]string{nil, {"node1"}, {"=10.0.0.1"}, {"a=b"}, {"a=10.0.0.1", "a=10.0.0.2"}} {
-		if _, err := parseHosts(args); err == nil {
-			t.Errorf("%q was not refused", args)
+func TestDeclared(t *testing.T) {
+	hosts := declared{}
+	for _, arg := range []string{"node1=10.90.23.41", "node2=10.90.23.42"} {
+		if err := hosts.add(arg); err != nil {
+			t.Error(err)
 		}
+	}
+	for _, arg := range []string{"", "node3", "=10.0.0.1", "node3=b", "node1=10.0.0.1"} {
+		if err := hosts.add(arg); err == nil {
+			t.Errorf("%q was not refused", arg)
+		}
+	}
+	if len(hosts) != 2 {
+		t.Errorf("got %v, expected two hosts", hosts)
 	}
 }

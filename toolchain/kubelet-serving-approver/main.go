@@ -141,25 +141,22 @@ func (a *api) approve(ctx context.Context, request csr) error {
 	return body.Close()
 }
 
-// parseHosts reads `name=address` of each declared host.
-func parseHosts(args []string) (map[string]net.IP, error) {
-	hosts := map[string]net.IP{}
-	for _, arg := range args {
-		name, address, _ := strings.Cut(arg, "=")
-		ip := net.ParseIP(address)
-		if name == "" || ip == nil || hosts[name] != nil {
-			return nil, fmt.Errorf("host: got %q, expected name=address, each name once", arg)
-		}
-		hosts[name] = ip
+// declared is name → address of each declared host.
+type declared map[string]net.IP
+
+// add takes one more host as name=address.
+func (hosts declared) add(arg string) error {
+	name, address, _ := strings.Cut(arg, "=")
+	ip := net.ParseIP(address)
+	if name == "" || ip == nil || hosts[name] != nil {
+		return fmt.Errorf("got %q, expected name=address, each name once", arg)
 	}
-	if len(hosts) == 0 {
-		return nil, errors.New("hosts: got none, expected name=address of each")
-	}
-	return hosts, nil
+	hosts[name] = ip
+	return nil
 }
 
 // follow judges requests until the context ends. An API that is not there, or does not allow it yet, is asked again.
-func follow(ctx context.Context, a *api, hosts map[string]net.IP) {
+func follow(ctx context.Context, a *api, hosts declared) {
 	told := ""
 	for ctx.Err() == nil {
 		err := a.watch(ctx, func(request csr) error {
@@ -196,10 +193,11 @@ func main() {
 	ca := flag.String("ca", "", "file of the authority that signs the API server's certificate")
 	cert := flag.String("cert", "", "file of this program's client certificate")
 	key := flag.String("key", "", "file of its key")
+	hosts := declared{}
+	flag.Func("host", "name=address of a declared host; once for each", hosts.add)
 	flag.Parse()
-	hosts, err := parseHosts(flag.Args())
-	if err != nil {
-		log.Fatal(err)
+	if len(hosts) == 0 || flag.NArg() > 0 {
+		log.Fatalf("hosts: got %d and the arguments %q, expected --host=name=address for each and nothing else", len(hosts), flag.Args())
 	}
 	a, err := connect(*server, *ca, *cert, *key)
 	if err != nil {
