@@ -1,6 +1,7 @@
 import { RandomId } from "@pulumi/random";
 import { Access } from "./components/access/access.ts";
 import { Accounts } from "./components/accounts/accounts.ts";
+import { Addons } from "./components/addons/addons.ts";
 import { Binaries } from "./components/binaries/binaries.ts";
 import { loadSpec } from "./components/config.ts";
 import { ControlPlane } from "./components/control-plane/control-plane.ts";
@@ -8,7 +9,6 @@ import { Dns } from "./components/dns/dns.ts";
 import { Host } from "./components/host/host.ts";
 import { planOf } from "./components/host/plan.ts";
 import { MinimalPki } from "./components/minimal/pki.ts";
-import { grantPodNetwork } from "./components/network/flannel.ts";
 import { Node } from "./components/node/node.ts";
 import { Pki } from "./components/pki/pki.ts";
 import { Proof } from "./components/proof/proof.ts";
@@ -38,19 +38,19 @@ const [controlPlane] = ready
   .map((on) => new ControlPlane(`${on.host.spec.name}-control-plane`, { spec, pki, ...on }));
 if (!controlPlane) throw new Error("no control plane: the configuration's check let it through");
 
-// The ways in, and the rights of the pod network.
+// The ways in, and who may do what.
 const access = new Access("access", { spec, pki, controlPlane });
-const after = [controlPlane.ready, ...grantPodNetwork({ spec, access })];
 
 // Container runtime, kubelet and the network, as soon as the API answers.
 const nodes = ready
   .filter(() => system.has("nodes"))
-  .map((on) => new Node(on.host.spec.name, { spec, pki, after, ...on }));
+  .map((on) => new Node(on.host.spec.name, { spec, pki, after: access.ready, ...on }));
 
 // What users may do, and what runs inside the cluster.
 if (!system.has("controllers")) new Accounts("accounts", { access });
 const users = pki instanceof Pki ? new Users("users", { spec, pki, access, controlPlane }) : undefined;
 if (system.has("dns")) new Dns("dns", { spec, access, nodes });
+if (pki instanceof Pki) new Addons("addons", { spec, pki, access, nodes });
 
 // A Deployment over all workers behind a Service that answers from each host.
 const proof = system.has("proof") ? new Proof("proof", { spec, access, nodes }) : undefined;

@@ -22,6 +22,7 @@ export const paths = {
   containerd: "/var/lib/plainkube/containerd",
   etcd: "/var/lib/plainkube/etcd",
   kubelet: "/var/lib/kubelet",
+  volumes: "/var/lib/plainkube/volumes",
   cniCache: "/var/lib/plainkube/cni",
   log: "/var/log/plainkube",
   podLogs: "/var/log/pods",

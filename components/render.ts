@@ -45,6 +45,10 @@ export function withFlags(unit: string, flags: Flags): string {
   return [...lines.slice(0, start), command.join(" \\\n"), ...lines.slice(end + 1)].join("\n");
 }
 
+/** Puts a command before the main one of a unit, after those that stand there. */
+export const withCommandBefore = (unit: string, command: string): string =>
+  fill(unit.replace(/^ExecStart=/m, "ExecStartPre=@COMMAND@\nExecStart="), { COMMAND: command });
+
 /** Merges an override over a config object: objects by field, everything else as a whole. */
 export function merge(base: Readonly<Record<string, unknown>>, over: Readonly<Record<string, unknown>>) {
   const result: Record<string, unknown> = { ...base };

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { paths } from "./paths.ts";
 import { systems } from "./system.ts";
 
 /**
@@ -521,6 +522,60 @@ const proof = z.strictObject({
     .describe("Replicas of the Deployment that proves the cluster. Default: one for each worker, and at least 4."),
 });
 
+const kubelet = z.strictObject({
+  certificates: z
+    .enum(["issued", "bootstrapped"], "issued or bootstrapped")
+    .default("issued")
+    .describe(
+      "`issued`: each kubelet gets its client and serving certificate with its files. `bootstrapped`: it asks the cluster for both, with a certificate of its own node's identity, and renews them itself.",
+    ),
+});
+
+/** A driver's name as Kubernetes has it, told from a misspelt local-path by its dot. */
+const driver =
+  /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+(\/[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$/;
+const provisioner = "local-path, or the name of a driver that you install, like ebs.csi.aws.com";
+
+const storageClass = z.strictObject({
+  name: text(dnsName, "a DNS name: lower-case letters, digits, `-` and `.`").describe("Name of the StorageClass."),
+  provisioner: z
+    .union([z.literal("local-path"), text(driver, provisioner)], provisioner)
+    .describe("Who makes the volumes: `local-path`, which comes along, or the name of a driver that you install."),
+  default: z.boolean("true or false").default(false).describe("Whether claims that name no class take this one."),
+  reclaimPolicy: z
+    .enum(["Delete", "Retain"], "Delete or Retain")
+    .default("Delete")
+    .describe("What happens to a volume when its claim is deleted."),
+  volumeBindingMode: z
+    .enum(["Immediate", "WaitForFirstConsumer"], "Immediate or WaitForFirstConsumer")
+    .default("WaitForFirstConsumer")
+    .describe("When a volume is made: with its claim, or with the first pod that uses it."),
+  parameters: z
+    .record(z.string(), z.string("text; put a number or true in quotes"), "an object of texts")
+    .default({})
+    .describe("Parameters of the provisioner."),
+});
+
+const addons = z.strictObject({
+  metricsServer: z
+    .boolean("true or false")
+    .default(false)
+    .describe("metrics-server, so that `kubectl top` and HorizontalPodAutoscalers work."),
+  storageClasses: z
+    .array(storageClass, "a list of storage classes")
+    .default([])
+    .describe("StorageClasses. Those with the provisioner `local-path` make volumes in a folder of a claim's node."),
+  localPath: z
+    .string("an absolute path")
+    .max(200, "a path of at most 200 characters")
+    .regex(
+      /^(\/(?!\.{1,2}(\/|$))[A-Za-z0-9_.-]+){2,}$/,
+      "an absolute path of at least two folders, of letters, digits, `-`, `_` and `.`",
+    )
+    .default(paths.volumes)
+    .describe("Folder on each worker for volumes of `local-path`: nothing else is in it, and `destroy` empties it."),
+});
+
 export const clusterSchema = z.strictObject({
   clusterName: text(dnsLabel, "a DNS label: lower-case letters, digits and `-`", 63)
     .default("plainkube")
@@ -542,6 +597,8 @@ export const clusterSchema = z.strictObject({
   network: network.prefault({}).describe("Addresses and names inside the cluster."),
   runtime: runtime.prefault({}).describe("Settings of the container runtime and the kubelet."),
   apiServer: apiServer.prefault({}).describe("The API server: who may do what, what is logged, what is encrypted."),
+  kubelet: kubelet.prefault({}).describe("How kubelets come to their certificates."),
+  addons: addons.prefault({}).describe("What runs inside the cluster beside DNS."),
   overrides: overrides.prefault({}).describe("Extra flags and config-file fields per component."),
   certificates: certificates.prefault({}).describe("Lifetimes and names in certificates."),
   users: z

@@ -2,6 +2,7 @@ import { spawnSync } from "node:child_process";
 import { readFileSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import type { z } from "zod";
+import { checkAddons } from "./addons/check.ts";
 import type { BinarySettings } from "./binaries/pins.ts";
 import { stagesOf } from "./binaries/stages.ts";
 import { contains, networkOf, nthAddress, overlaps, prefixLength } from "./cidr.ts";
@@ -235,7 +236,7 @@ export type Report = (what: string, got: unknown, expected: string, remedy: stri
 export type Check = (config: ClusterConfig, add: Report, isSound: Soundness, around: Surroundings) => void;
 
 /** The checks of the concerns that have their own. */
-const checks: readonly Check[] = [checkSystem, checkMinimal, checkApiServer, checkNetwork, checkUsers];
+const checks: readonly Check[] = [checkSystem, checkMinimal, checkApiServer, checkNetwork, checkAddons, checkUsers];
 
 /** The configuration without what the schema refused, with stand-ins for what hosts must have. */
 function salvage(
@@ -252,8 +253,11 @@ function salvage(
       continue;
     }
     refused.push(setting(issue.path));
-    const parent = at(copy, issue.path.slice(0, -1)) as Record<PropertyKey, unknown>;
-    const key = issue.path.at(-1) ?? "";
+    // What a list holds goes as a whole, as it may need what was refused; only hosts have stand-ins.
+    const inList = issue.path.findLastIndex((key) => typeof key === "number");
+    const path = inList > 1 ? issue.path.slice(0, inList + 1) : issue.path;
+    const parent = at(copy, path.slice(0, -1)) as Record<PropertyKey, unknown>;
+    const key = path.at(-1) ?? "";
     if (Array.isArray(parent)) parent[Number(key)] = hole;
     else delete parent[key];
   }

@@ -14,6 +14,12 @@ export interface VersionSet {
   /** The project's own images. */
   readonly pause: string;
   readonly workload: string;
+  readonly "volume-helper": string;
+  /** The project's own program that approves kubelets' serving certificates. */
+  readonly "kubelet-serving-approver": string;
+  /** Images that are always built from their modules. */
+  readonly "metrics-server": string;
+  readonly "local-path-provisioner": string;
 }
 
 /** What every Kubernetes version here runs with: containerd 2 speaks the CRI v1 of kubelet 1.26 and newer. */
@@ -25,7 +31,14 @@ const common = {
   flannel: "0.27.4",
   pause: "1.0.0",
   workload: "1.0.0",
+  "volume-helper": "1.0.0",
+  "kubelet-serving-approver": "1.0.0",
+  "metrics-server": "0.9.0",
+  "local-path-provisioner": "0.0.30",
 } as const;
+
+/** Programs for hosts that are always built from their modules, whatever `binaries.source` is. */
+export const ownPrograms = ["kubelet-serving-approver"] as const satisfies readonly (keyof VersionSet)[];
 
 /** Newest first. The etcd is of the minor that kubeadm of that Kubernetes version brings (cmd/kubeadm/app/constants). */
 const sets: readonly VersionSet[] = [

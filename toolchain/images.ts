@@ -192,6 +192,10 @@ const own = {
   // Root, because it binds port 53; its pod drops every capability but NET_BIND_SERVICE.
   coredns: { program: "coredns", path: "/coredns", user: undefined },
   workload: { program: "workload", path: "/workload", user: "65532:65532" },
+  "metrics-server": { program: "metrics-server", path: "/metrics-server", user: "65532:65532" },
+  "local-path-provisioner": { program: "local-path-provisioner", path: "/local-path-provisioner", user: "65532:65532" },
+  // Root, because volumes lie in a folder of the host's root; its pod keeps no capability but those to remove anyone's files.
+  "volume-helper": { program: "volume-helper", path: "/volume-helper", user: undefined },
 } as const;
 
 /** The images that the project itself needs. */
@@ -210,8 +214,8 @@ export function imageDigest(name: ImageName, version: string, arch: Arch, progra
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
 }
 
-/** Digest of a program of our own, which no release holds. */
-export function ownProgramDigest(name: Exclude<ImageName, "coredns">, version: string, arch: Arch): string {
+/** Digest of a program that is always built from its module, whatever the source of the others. */
+export function ownProgramDigest(name: string, version: string, arch: Arch): string {
   return `modules:sha256:${recipeKey(recipe(name, version), arch)}`;
 }
 

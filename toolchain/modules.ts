@@ -223,6 +223,35 @@ export const recipes: readonly Recipe[] = [
     set: { "main.version": "1.0.0" },
     disk: 1,
   },
+  {
+    name: "kubelet-serving-approver",
+    version: "1.0.0",
+    dir: "kubelet-serving-approver",
+    packages: { "kubelet-serving-approver": "plainkube/toolchain/kubelet-serving-approver" },
+    disk: 1,
+  },
+  {
+    name: "metrics-server",
+    version: "0.9.0",
+    dir: "metrics-server",
+    packages: { "metrics-server": "sigs.k8s.io/metrics-server/cmd/metrics-server" },
+    set: { "k8s.io/client-go/pkg/version.gitVersion": "v0.9.0" },
+    disk: 5,
+  },
+  {
+    name: "local-path-provisioner",
+    version: "0.0.30",
+    dir: "local-path-provisioner",
+    packages: { "local-path-provisioner": "github.com/rancher/local-path-provisioner" },
+    disk: 3,
+  },
+  {
+    name: "volume-helper",
+    version: "1.0.0",
+    dir: "images/volume-helper",
+    packages: { "volume-helper": "plainkube/toolchain/images/volume-helper" },
+    disk: 1,
+  },
 ];
 
 /** The recipe of this name (and version, if given). Throws, naming what there is. */

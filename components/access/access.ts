@@ -1,7 +1,9 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { ControlPlane } from "../control-plane/control-plane.ts";
+import { certificateRights } from "../kubelet/rights.ts";
 import type { MinimalPki } from "../minimal/pki.ts";
+import { flannelRights } from "../network/flannel.ts";
 import { Pki } from "../pki/pki.ts";
 import type { ClusterSpec } from "../spec.ts";
 import { parts } from "../system.ts";
@@ -20,12 +22,14 @@ export const bindingOf = (clusterRole: string, user: string) => ({
 });
 
 /**
- * The ways in: kubeconfigs, the administrator's provider for everything inside the cluster, and the API server's right
- * to reach kubelets. What is made with `options` needs no API to be deleted with the cluster.
+ * The ways in: kubeconfigs, the administrator's provider for everything inside the cluster, and the rights
+ * of the API server and of what runs on hosts. What is made with `options` needs no API to be deleted with the cluster.
  */
 export class Access extends pulumi.ComponentResource {
   /** The administrator's, of the group system:masters, with a context for each user beside it; secret. */
   readonly kubeconfig: pulumi.Output<string>;
+  /** End when the API is ready, and knows what a host needs that it may do. */
+  readonly ready: readonly pulumi.Resource[];
   readonly #provider: kubernetes.Provider;
   readonly #controlPlane: ControlPlane;
 
@@ -54,6 +58,7 @@ export class Access extends pulumi.ComponentResource {
       },
       { parent: this, dependsOn: [controlPlane.ready] },
     );
+    const ready: pulumi.Resource[] = [controlPlane.ready];
     // Where every user may do everything, nobody needs to be allowed something.
     if (pki instanceof Pki && parts[spec.system].has("nodes")) {
       new kubernetes.rbac.v1.ClusterRoleBinding(
@@ -64,7 +69,10 @@ export class Access extends pulumi.ComponentResource {
         },
         this.options(this),
       );
+      if (spec.kubelet.certificates === "bootstrapped") certificateRights(name, this.options(this));
+      if (spec.network.podNetwork === "flannel") ready.push(flannelRights(name, this.options(this)));
     }
+    this.ready = ready;
     this.registerOutputs({});
   }
 

@@ -20,6 +20,7 @@ import {
   type BinarySource,
   digestOf,
   imageOf,
+  ownProgramOf,
   type Pin,
   pinnedBy,
   pinSetting,
@@ -133,7 +134,8 @@ export async function obtain(
 function inOrder(pins: readonly Pin[]): Pin[] {
   const rank = (pin: Pin) => {
     if (imageOf(pin.name)) return recipes.length;
-    return recipes.findIndex(({ name }) => name === recipeName(componentOf(pin.name)));
+    const built = ownProgramOf(pin.name) ?? recipeName(componentOf(pin.name));
+    return recipes.findIndex(({ name }) => name === built);
   };
   return [...pins].sort((a, b) => rank(a) - rank(b));
 }
@@ -147,12 +149,12 @@ async function obtainOne(pin: Pin, settings: DecidedSettings, log: Log): Promise
         "something changed since the pin was made: run the command again",
     );
   }
+  const built = async (name: string) =>
+    only(await buildRecipe(recipe(name, pin.version), { arch: pin.arch, log }), name);
+  if (ownProgramOf(pin.name)) return built(pin.name);
   const image = imageOf(pin.name);
   if (image === undefined) return binary(pin.name, pin, settings, log);
-  const program =
-    image === "coredns"
-      ? await binary("coredns", pin, settings, log)
-      : only(await buildRecipe(recipe(image, pin.version), { arch: pin.arch, log }), image);
+  const program = image === "coredns" ? await binary("coredns", pin, settings, log) : await built(image);
   return imageAround(image, pin.version, pin.arch, program);
 }
 

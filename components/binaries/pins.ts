@@ -4,7 +4,15 @@ import { join } from "node:path";
 import { type ImageName, imageDigest, imageNames, ownProgramDigest } from "../../toolchain/images.ts";
 import { recipe, recipeKey } from "../../toolchain/modules.ts";
 import { releaseChecksums } from "../../toolchain/releases.ts";
-import { type Arch, type Component, componentOf, releaseOf, type VersionSet, versionKey } from "../versions.ts";
+import {
+  type Arch,
+  type Component,
+  componentOf,
+  ownPrograms,
+  releaseOf,
+  type VersionSet,
+  versionKey,
+} from "../versions.ts";
 
 /** Where binaries come from; each is explained at `binaries.source` in Pulumi.yaml. */
 export type BinarySource = "release" | "mirror" | "modules" | "directory";
@@ -54,6 +62,9 @@ export function imageOf(name: string): ImageName | undefined {
   return imageNames.find((image) => name === `${image}.tar`);
 }
 
+/** The program of our own that has this name, if there is one. */
+export const ownProgramOf = (name: string) => ownPrograms.find((program) => program === name);
+
 /**
  * What each name will be, known without network and cache, so that a preview needs neither. Equal arguments and an equal
  * repository give equal pins. Throws all problems at once: unknown names, unknown checksums, missing files; and on the
@@ -74,16 +85,18 @@ export function pinsFor(names: readonly string[], versions: VersionSet, arch: Ar
 }
 
 function pinFor(name: string, versions: VersionSet, arch: Arch, settings: BinarySettings): Pin {
-  const version = versions[imageOf(name) ?? versionKey[componentOf(name)]];
+  const version = versions[imageOf(name) ?? ownProgramOf(name) ?? versionKey[componentOf(name)]];
   return { name, version, arch, digest: digestOf(name, version, arch, settings) };
 }
 
 /** The digest of one name under these settings. */
 export function digestOf(name: string, version: string, arch: Arch, settings: BinarySettings): string {
   const image = imageOf(name);
-  if (image === undefined) return binaryDigest(name, version, arch, settings);
+  const own = ownProgramOf(name);
+  if (image === undefined && own === undefined) return binaryDigest(name, version, arch, settings);
   const inDirectory = settings.source === "directory" && existsSync(join(settings.directory ?? "", name));
   if (inDirectory) return fileDigest(name, arch, settings);
+  if (image === undefined) return ownProgramDigest(name, version, arch);
   const program =
     image === "coredns" ? binaryDigest(image, version, arch, settings) : ownProgramDigest(image, version, arch);
   return `image:sha256:${imageDigest(image, version, arch, program)}`;

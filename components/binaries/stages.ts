@@ -1,3 +1,4 @@
+import { hasLocalPath } from "../addons/storage/provisioner.ts";
 import type { Layout } from "../paths.ts";
 import type { Choices } from "../spec.ts";
 import type { System } from "../system.ts";
@@ -36,9 +37,21 @@ const stages: Readonly<Record<System, Readonly<Record<Stage, readonly string[]>>
 };
 
 /** Binaries and images by what needs them, as the configuration chooses them. */
-export function stagesOf({ system, network }: Pick<Choices, "system" | "network">) {
+export function stagesOf({ system, network, addons, kubelet }: Choices): Readonly<Record<Stage, readonly string[]>> {
   const stage = stages[system];
-  return network.podNetwork === "flannel" ? { ...stage, network: [...stage.network, "flanneld"] } : stage;
+  const images = [
+    ...(addons.metricsServer ? ["metrics-server.tar"] : []),
+    ...(hasLocalPath(addons) ? ["local-path-provisioner.tar", "volume-helper.tar"] : []),
+  ];
+  return {
+    "control-plane": [
+      ...stage["control-plane"],
+      ...(kubelet.certificates === "bootstrapped" ? ["kubelet-serving-approver"] : []),
+    ],
+    // Before the kubelet.
+    runtime: stage.runtime.flatMap((name) => (name === "workload.tar" ? [name, ...images] : [name])),
+    network: [...stage.network, ...(network.podNetwork === "flannel" ? ["flanneld"] : [])],
+  };
 }
 
 const cniPlugins: readonly string[] = ["bridge", "host-local", "loopback", "portmap"];

@@ -74,6 +74,9 @@ function clusterControlPlane(spec: ClusterSpec, pki: Pki): Phase {
       ...(has.has("nodes") ? pair("apiserver-kubelet-client", pki.cluster["apiserver-kubelet-client"]) : []),
       { ...pem("front-proxy-ca.crt", frontProxyCa.cert), mode: "0644" },
       ...pair("front-proxy-client", pki.cluster["front-proxy-client"]),
+      ...(spec.kubelet.certificates === "bootstrapped"
+        ? pair("kubelet-serving-approver", pki.optional("kubelet-serving-approver"))
+        : []),
       pem("sa.pub", pki.serviceAccount.publicKey),
       pem("sa.key", pki.serviceAccount.key),
       ...(has.has("controllers") ? controllers() : []),

@@ -38,6 +38,7 @@ export const renderControlPlane = (spec: ClusterSpec): Payload =>
     renderEtcd(spec),
     renderApiServer(spec),
     ...(parts[spec.system].has("controllers") ? [renderControllerManager(spec), renderScheduler(spec)] : []),
+    renderApprover(spec),
   );
 
 /**
@@ -132,6 +133,24 @@ function renderControllerManager(spec: ClusterSpec): Payload {
           ...pair("ca"),
         ],
         probe: "curl -sfk https://127.0.0.1:10257/healthz",
+      },
+    ],
+  };
+}
+
+/** What approves kubelets' serving certificates, where they ask for them: nothing but each host's own name and address. */
+function renderApprover(spec: ClusterSpec): Payload {
+  if (spec.kubelet.certificates !== "bootstrapped") return { files: [], units: [] };
+  const unit = fill(template("plainkube-approver"), {
+    API_ENDPOINT: spec.apiEndpoint,
+    HOSTS: spec.workers.map((host) => `--host=${host.name}=${host.address}`).join(" \\\n  "),
+  });
+  return {
+    files: [{ path: `${paths.units}/plainkube-approver.service`, content: unit }],
+    units: [
+      {
+        name: "plainkube-approver.service",
+        inputs: [binary("kubelet-serving-approver"), pki("ca.crt"), ...pair("kubelet-serving-approver")],
       },
     ],
   };

@@ -48,6 +48,8 @@ export interface HostArgs {
   readonly udpPorts: readonly number[];
   /** Space that binaries and images take, in MiB. */
   readonly needMib: number;
+  /** Folder in which volumes will be made, if any. */
+  readonly volumes?: string;
 }
 
 /**
@@ -89,6 +91,7 @@ export class Host extends pulumi.ComponentResource {
         ctr: linkOf("ctr", this.layout),
         containerd_run: this.layout.containerdRun,
         named_by_host: String(spec.system === "minimal"),
+        ...(args.volumes !== undefined && { volumes: args.volumes }),
       };
       const assignments = Object.entries(facts).map(([key, value]) => `${key}=${shellWord(value)}`);
       return [...assignments, "case $1 in", "preflight)", preflight, ";;", "reset)", reset, ";;", "esac"].join("\n");

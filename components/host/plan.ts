@@ -1,3 +1,4 @@
+import { hasLocalPath } from "../addons/storage/provisioner.ts";
 import type { Stage } from "../binaries/stages.ts";
 import { controllerPorts, controlPlanePorts, networkPorts, workerPorts } from "../ports.ts";
 import type { Choices, HostSpec } from "../spec.ts";
@@ -15,6 +16,8 @@ export interface HostPlan {
   readonly udpPorts: readonly number[];
   /** Space in /opt that binaries and images take, in MiB. */
   readonly needMib: number;
+  /** Folder in which volumes will be made, if any. */
+  readonly volumes?: string;
 }
 
 /** A part of it; units by their names without `.service`. */
@@ -33,6 +36,7 @@ const controllers: Plan = {
   ports: controllerPorts,
   needMib: 250,
 };
+const approver: Plan = { ...nothing, units: ["plainkube-approver"] };
 const worker: Plan = {
   stages: ["runtime"],
   units: ["plainkube-containerd", "plainkube-images", "kubelet"],
@@ -48,12 +52,18 @@ const networkOf = ({ podNetwork, flannel }: Choices["network"]): Plan => ({
 });
 
 /** What a host's roles bring to it, so that preflight can look for what stands in the way. */
-export function planOf({ system, network }: Choices, { isControlPlane, isWorker }: HostSpec): HostPlan {
+export function planOf(
+  { system, network, addons, kubelet }: Choices,
+  { isControlPlane, isWorker }: HostSpec,
+): HostPlan {
   const has = parts[system];
   const plans = [
     isControlPlane ? controlPlane : nothing,
     isControlPlane && has.has("controllers") ? controllers : nothing,
+    isControlPlane && kubelet.certificates === "bootstrapped" ? approver : nothing,
     isWorker ? worker : nothing,
+    isWorker && addons.metricsServer ? { ...nothing, needMib: 70 } : nothing,
+    isWorker && hasLocalPath(addons) ? { ...nothing, needMib: 50 } : nothing,
     has.has("nodes") ? networkOf(network) : nothing,
   ];
   // In that system containerd's own unit imports them.
@@ -64,5 +74,6 @@ export function planOf({ system, network }: Choices, { isControlPlane, isWorker 
     ports: plans.flatMap((plan) => plan.ports),
     udpPorts: plans.flatMap((plan) => plan.udpPorts ?? []),
     needMib: plans.reduce((sum, plan) => sum + plan.needMib, 0),
+    ...(isWorker && hasLocalPath(addons) && { volumes: addons.localPath }),
   };
 }

@@ -3,7 +3,7 @@
 # state folder, which marks the host as this node. Runs as root.
 # The lines before this script set: name, roles, ports, units, arch, need_mib, service_address, owner,
 # netfilter (iptables or nftables), udp_ports, address, vxlan_mtu (least MTU of the host's interface; empty without VXLAN),
-# fixed (settings that a cluster keeps for life), cgroup_v1 (true: allowed), claimed (folders that will be filled and removed),
+# volumes (a folder of volumes, or unset), fixed (settings that a cluster keeps for life), cgroup_v1 (true: allowed), claimed (folders that will be filled and removed),
 # named_by_host (true: the kubelet registers with the host's own name). The second
 # argument is the clock of the machine that runs Pulumi, in seconds since 1970; it is given at the first `up` only.
 set -euo pipefail
@@ -96,6 +96,14 @@ if [ -n "$vxlan_mtu" ]; then
   fi
 fi
 
+volumes=${volumes:-}
+noted=/var/lib/plainkube/state/volumes
+if [ -z "$volumes" ] || grep -qs " $volumes\$" "$noted"; then
+  volumes=
+elif [ -e "$volumes" ] && { [ ! -d "$volumes" ] || [ -n "$(ls -A "$volumes")" ]; }; then
+  problem "folder of volumes" "$volumes, with something in it" "none, or an empty folder" "empty it, or set addons.localPath to another"
+fi
+
 case " $roles " in
   *" worker "*)
     if [ "$(wc -l </proc/swaps)" -gt 1 ]; then problem "swap" "on" "off" "swapoff -a, and remove it from /etc/fstab"; fi
@@ -138,6 +146,17 @@ if [ ! -f /var/lib/plainkube/state/sysctl.before ]; then
     vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys kernel.keys.root_maxbytes; do
     if value=$(sysctl -n "$key" 2>/dev/null); then printf '%s = %s\n' "$key" "$value"; fi
   done >/var/lib/plainkube/state/sysctl.before
+fi
+# The folder of volumes as it was: its mode, and the first folder on the way to it that is not there.
+if [ -n "$volumes" ]; then
+  mode=$(stat -c %a "$volumes" 2>/dev/null || echo -)
+  made=- way=$volumes
+  until [ -d "$way" ]; do
+    made=$way
+    way=${way%/*}
+    way=${way:-/}
+  done
+  printf '%s %s %s\n' "$mode" "$made" "$volumes" >>"$noted"
 fi
 printf '%s\n' "$fixed" >/var/lib/plainkube/state/fixed
 printf '%s\n' "$owner" >/var/lib/plainkube/state/owner

@@ -107,6 +107,17 @@ if [ -f "$lib/state/sysctl.before" ]; then sysctl --quiet --load "$lib/state/sys
 
 if [ "$(cat "$lib/state/network-online.before" 2>/dev/null)" = inactive ]; then systemctl stop network-online.target; fi
 
+# Volumes, and the folders that were made for them.
+if [ -f "$lib/state/volumes" ]; then
+  while read -r mode made path; do
+    [ -d "$path" ] || continue
+    try find "$path" -mindepth 1 -xdev -delete
+    if [ "$mode" != - ]; then try chmod "$mode" "$path"; fi
+    case $made in - | "$lib"/*) continue ;; esac
+    while rmdir "$path" 2>/dev/null && [ "$path" != "$made" ]; do path=${path%/*}; done
+  done <"$lib/state/volumes"
+fi
+
 for dir in /var/lib/kubelet $claimed; do
   if [ -d "$dir" ]; then try find "$dir" -mindepth 1 -xdev -delete; fi
   rmdir "$dir" 2>/dev/null

@@ -1,20 +1,52 @@
 import { readFileSync } from "node:fs";
 import type { Payload } from "../host/shipment.ts";
 import { binary, paths } from "../paths.ts";
-import { fill, merge, withFlags, yaml } from "../render.ts";
+import { fill, merge, withCommandBefore, withFlags, yaml } from "../render.ts";
 import { cniTemplate } from "../runtime/render.ts";
 import type { ClusterSpec, HostSpec } from "../spec.ts";
 import { atLeast } from "../versions.ts";
 
 const read = (name: string): string => readFileSync(new URL(`./${name}`, import.meta.url), "utf8");
 
-/** The kubelet's own files with keys in them. */
+/** The kubelet's own files with keys in them, or to check others' keys. */
 export const kubeletFiles = {
-  kubeconfig: `${paths.kubeconfig}/kubelet.yaml`,
   clientCa: `${paths.pki}/kubelet/ca.crt`,
-  servingCert: `${paths.pki}/kubelet/serving.crt`,
-  servingKey: `${paths.pki}/kubelet/serving.key`,
+  issued: {
+    kubeconfig: `${paths.kubeconfig}/kubelet.yaml`,
+    servingCert: `${paths.pki}/kubelet/serving.crt`,
+    servingKey: `${paths.pki}/kubelet/serving.key`,
+  },
+  bootstrapped: {
+    /** With its node's identity, to ask for certificates with. */
+    bootstrapKubeconfig: `${paths.kubeconfig}/kubelet-bootstrap.yaml`,
+  },
 } as const;
+
+/** What a kubelet writes that asks the cluster for its certificates; at the latter it finds both itself. */
+const own = {
+  kubeconfig: `${paths.kubelet}/kubeconfig.yaml`,
+  servingCert: `${paths.kubelet}/pki/kubelet-server-current.pem`,
+} as const;
+
+/** How a kubelet comes to its certificates: flags, fields, the files that it rests on, and when it can serve. */
+function certificatesOf(spec: ClusterSpec) {
+  const { clientCa, issued, bootstrapped } = kubeletFiles;
+  return spec.kubelet.certificates === "issued"
+    ? {
+        flags: {},
+        config: { tlsCertFile: issued.servingCert, tlsPrivateKeyFile: issued.servingKey },
+        inputs: [issued.kubeconfig, clientCa, issued.servingCert, issued.servingKey],
+        kubeconfig: issued.kubeconfig,
+        canServe: [],
+      }
+    : {
+        flags: { kubeconfig: own.kubeconfig, "bootstrap-kubeconfig": bootstrapped.bootstrapKubeconfig },
+        config: { rotateCertificates: true, serverTLSBootstrap: true },
+        inputs: [bootstrapped.bootstrapKubeconfig, clientCa],
+        kubeconfig: own.kubeconfig,
+        canServe: [`test -e ${own.servingCert}`],
+      };
+}
 
 /** The kubelet of one worker: webhook authorization, no anonymous requests, no read-only port. */
 export function renderKubelet(spec: ClusterSpec, host: HostSpec): Payload {
@@ -22,6 +54,7 @@ export function renderKubelet(spec: ClusterSpec, host: HostSpec): Payload {
   const script = `${paths.scripts}/link-resolv-conf`;
   const version = spec.versions.kubernetes;
   const runtime = `unix://${paths.containerdSocket}`;
+  const certificates = certificatesOf(spec);
   const config = {
     apiVersion: "kubelet.config.k8s.io/v1beta1",
     kind: "KubeletConfiguration",
@@ -45,12 +78,11 @@ export function renderKubelet(spec: ClusterSpec, host: HostSpec): Payload {
     readOnlyPort: 0,
     registerWithTaints: host.taints,
     resolvConf: "/run/plainkube/resolv.conf",
-    tlsCertFile: kubeletFiles.servingCert,
-    tlsPrivateKeyFile: kubeletFiles.servingKey,
+    ...certificates.config,
     volumePluginDir: `${paths.kubelet}/volumeplugins`,
   };
   const labels = Object.entries(host.labels).map(([key, value]) => `${key}=${value}`);
-  const own = {
+  const given = {
     ...(labels.length > 0 && { "node-labels": labels.join(",") }),
     ...(!atLeast(version, "1.27") && { "container-runtime-endpoint": runtime }),
   };
@@ -59,18 +91,32 @@ export function renderKubelet(spec: ClusterSpec, host: HostSpec): Payload {
     ADDRESS: host.address,
   });
   const { flags, config: over } = spec.overrides.kubelet;
+  const asks = spec.kubelet.certificates === "bootstrapped";
+  const forget = `${paths.scripts}/forget-certificates`;
   return {
     files: [
-      { path: `${paths.units}/kubelet.service`, content: withFlags(unit, { ...own, ...flags }) },
+      {
+        path: `${paths.units}/kubelet.service`,
+        content: withFlags(asks ? withCommandBefore(unit, forget) : unit, {
+          ...certificates.flags,
+          ...given,
+          ...flags,
+        }),
+      },
+      ...(asks ? [{ path: forget, content: read("forget-certificates.sh"), mode: "0755" }] : []),
       { path: script, content: read("link-resolv-conf.sh"), mode: "0755" },
       { path: file, content: yaml(merge(config, over)) },
     ],
     units: [
       {
         name: "kubelet.service",
-        inputs: [binary("kubelet"), script, file, cniTemplate, ...Object.values(kubeletFiles)],
-        // Working means registered.
-        probe: `curl -sf http://127.0.0.1:10248/healthz && ${binary("kubectl")} --kubeconfig ${kubeletFiles.kubeconfig} get --raw /api/v1/nodes/${host.name}`,
+        inputs: [...[binary("kubelet"), script, ...(asks ? [forget] : []), file, cniTemplate], ...certificates.inputs],
+        // Working means registered, and able to serve.
+        probe: [
+          "curl -sf http://127.0.0.1:10248/healthz",
+          ...certificates.canServe,
+          `${binary("kubectl")} --kubeconfig ${certificates.kubeconfig} get --raw /api/v1/nodes/${host.name}`,
+        ].join(" && "),
       },
     ],
   };

@@ -9,6 +9,7 @@ import { kubeletFiles, renderKubelet } from "../kubelet/render.ts";
 import { minimalNode } from "../minimal/phases.ts";
 import { MinimalPki } from "../minimal/pki.ts";
 import { renderMinimalRuntime } from "../minimal/render.ts";
+import { flannelUser } from "../network/flannel.ts";
 import { flannelKubeconfig, proxyKubeconfig, renderNetwork } from "../network/render.ts";
 import type { Pki } from "../pki/pki.ts";
 import { renderRuntime } from "../runtime/render.ts";
@@ -65,11 +66,12 @@ export class Node extends pulumi.ComponentResource {
   }
 }
 
-function networkSecrets(spec: ClusterSpec, { authorities, cluster, flannel }: Pki) {
-  const ca = authorities.kubernetes;
+function networkSecrets(spec: ClusterSpec, pki: Pki) {
+  const ca = pki.authorities.kubernetes;
+  const flannel = () => kubeconfigOf(spec, flannelUser, ca, pki.optional("flannel"));
   return [
-    { path: proxyKubeconfig, content: kubeconfigOf(spec, "system:kube-proxy", ca, cluster.proxy) },
-    ...(flannel ? [{ path: flannelKubeconfig, content: kubeconfigOf(spec, "flannel", ca, flannel) }] : []),
+    { path: proxyKubeconfig, content: kubeconfigOf(spec, "system:kube-proxy", ca, pki.cluster.proxy) },
+    ...(spec.network.podNetwork === "flannel" ? [{ path: flannelKubeconfig, content: flannel() }] : []),
   ];
 }
 
@@ -84,10 +86,16 @@ function clusterNode(spec: ClusterSpec, host: HostSpec, pki: Pki): Phase {
 function kubeletSecrets(spec: ClusterSpec, host: HostSpec, pki: Pki) {
   const ca = pki.authorities.kubernetes;
   const { client, serving } = pki.node(host.name);
+  const { clientCa, issued, bootstrapped } = kubeletFiles;
+  const kubeconfig = kubeconfigOf(spec, `system:node:${host.name}`, ca, client);
   return [
-    { path: kubeletFiles.kubeconfig, content: kubeconfigOf(spec, `system:node:${host.name}`, ca, client) },
-    { path: kubeletFiles.clientCa, content: ca.cert, mode: "0644" },
-    { path: kubeletFiles.servingCert, content: serving.cert },
-    { path: kubeletFiles.servingKey, content: serving.key },
+    { path: serving ? issued.kubeconfig : bootstrapped.bootstrapKubeconfig, content: kubeconfig },
+    { path: clientCa, content: ca.cert, mode: "0644" },
+    ...(serving
+      ? [
+          { path: issued.servingCert, content: serving.cert },
+          { path: issued.servingKey, content: serving.key },
+        ]
+      : []),
   ];
 }

@@ -6,8 +6,8 @@ import {
   type Authority,
   type CertificatePlan,
   clusterCertificates,
-  flannelCertificate,
   isNeeded,
+  optionalCertificates,
   userCertificate,
   workerCertificates,
 } from "./plan.ts";
@@ -113,9 +113,12 @@ export class Certificate extends pulumi.ComponentResource implements KeyPair {
 
 export type ClusterCertificateName = keyof ReturnType<typeof clusterCertificates>;
 
+export type OptionalCertificateName = keyof ReturnType<typeof optionalCertificates>;
+
 export interface NodeCertificates {
   readonly client: Certificate;
-  readonly serving: Certificate;
+  /** None where the kubelet asks the cluster for it. */
+  readonly serving?: Certificate;
 }
 
 /**
@@ -129,12 +132,11 @@ export class Pki extends pulumi.ComponentResource {
   readonly cluster: Readonly<Record<ClusterCertificateName, Certificate>>;
   /** Client certificates by the name of the user. */
   readonly users: ReadonlyMap<string, KeyPair>;
-  /** flanneld's, where there is one. */
-  readonly flannel: Certificate | undefined;
   /** The first moment at which a certificate of the cluster ends, as RFC 3339. */
   readonly firstExpiry: pulumi.Output<string>;
   /** 32 random bytes each in base64, the oldest first; secret. */
   readonly encryptionKeys: readonly pulumi.Output<string>[];
+  readonly #optional: ReadonlyMap<string, Certificate>;
   readonly #nodes: ReadonlyMap<string, NodeCertificates>;
 
   constructor(name: string, args: { spec: ClusterSpec }, opts?: pulumi.ComponentResourceOptions) {
@@ -162,14 +164,19 @@ export class Pki extends pulumi.ComponentResource {
         .filter(([id]) => isNeeded(spec, id))
         .map(([id, plan]) => [id, certificate(id, plan)]),
     ) as Record<ClusterCertificateName, Certificate>;
-    this.flannel = spec.network.podNetwork === "flannel" ? certificate("flannel", flannelCertificate) : undefined;
+    this.#optional = new Map(
+      Object.entries(optionalCertificates(spec)).map(([id, plan]) => [id, certificate(id, plan)]),
+    );
     this.#nodes = new Map(
       spec.workers.map((host) => {
         const { client, serving } = workerCertificates(host);
         const id = `node-${host.name}`;
         return [
           host.name,
-          { client: certificate(`${id}-client`, client), serving: certificate(`${id}-serving`, serving) },
+          {
+            client: certificate(`${id}-client`, client),
+            ...(spec.kubelet.certificates === "issued" && { serving: certificate(`${id}-serving`, serving) }),
+          },
         ];
       }),
     );
@@ -177,15 +184,19 @@ export class Pki extends pulumi.ComponentResource {
       spec.users.map((user) => [user.name, certificate(`user-${user.name}`, userCertificate(user))]),
     );
     this.users = users;
-    const nodes = [...this.#nodes.values()].flatMap((n) => [n.client, n.serving]);
-    const ends = [
-      ...Object.values(this.cluster),
-      ...nodes,
-      ...users.values(),
-      ...(this.flannel ? [this.flannel] : []),
-    ].map((c) => c.validityEnd);
+    const nodes = [...this.#nodes.values()].flatMap((n) => [n.client, ...(n.serving ? [n.serving] : [])]);
+    const ends = [...Object.values(this.cluster), ...nodes, ...users.values(), ...this.#optional.values()].map(
+      (c) => c.validityEnd,
+    );
     this.firstExpiry = pulumi.all(ends).apply((all) => all.sort()[0] ?? "");
     this.registerOutputs({});
+  }
+
+  /** A certificate that there is only where the configuration asks for what uses it. */
+  optional(name: OptionalCertificateName): KeyPair {
+    const found = this.#optional.get(name);
+    if (!found) throw new Error(`there is no certificate ${name}: the configuration does not ask for what uses it`);
+    return found;
   }
 
   /** The certificates of a worker. */

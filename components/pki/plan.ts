@@ -1,3 +1,4 @@
+import { flannelUser } from "../network/flannel.ts";
 import type { ClusterSpec, HostSpec, UserSpec } from "../spec.ts";
 import { type Part, parts } from "../system.ts";
 
@@ -89,12 +90,30 @@ export const userCertificate = ({ name, groups }: UserSpec): CertificatePlan => 
   uses: ["client_auth"],
 });
 
-/** What flanneld shows to the API, on every host; its rights are in network/flannel.ts. */
-export const flannelCertificate = {
-  authority: "kubernetes",
-  commonName: "flannel",
-  uses: ["client_auth"],
-} as const satisfies CertificatePlan;
+/** Certificates that add-ons serve with inside the cluster, by the Service's name, and clients of optional parts. */
+export function optionalCertificates({ addons, kubelet, network }: ClusterSpec) {
+  return {
+    ...(addons.metricsServer && { "metrics-server": serviceCertificate("metrics-server", "kube-system") }),
+    ...(kubelet.certificates === "bootstrapped" && {
+      "kubelet-serving-approver": {
+        authority: "kubernetes",
+        commonName: "plainkube:kubelet-serving-approver",
+        uses: ["client_auth"],
+      },
+    }),
+    ...(network.podNetwork === "flannel" && {
+      flannel: { authority: "kubernetes", commonName: flannelUser, uses: ["client_auth"] },
+    }),
+  } as const satisfies Record<string, CertificatePlan>;
+}
+
+const serviceCertificate = (service: string, namespace: string) =>
+  ({
+    authority: "kubernetes",
+    commonName: service,
+    uses: ["server_auth"],
+    dnsNames: [`${service}.${namespace}.svc`],
+  }) as const satisfies CertificatePlan;
 
 /** Certificates of one worker. */
 export function workerCertificates({ name, address }: HostSpec) {

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { before, test } from "node:test";
 import * as pulumi from "@pulumi/pulumi";
 import { parse } from "yaml";
+import type { ClusterSpec } from "../../components/spec.ts";
 import { makeKey } from "../plugin/sshd.ts";
 import {
   customConfig,
@@ -73,10 +74,10 @@ test("names, types and parents stay as they are: others would replace what runs"
 });
 
 test("all that is nobody's child is one of the runbook's steps, or the cluster's number", () => {
-  const all = ["access", "binaries", "control-plane", "dns", "host", "node", "pki", "proof", "users"];
+  const all = ["access", "addons", "binaries", "control-plane", "dns", "host", "node", "pki", "proof", "users"];
   each((cluster) => {
     const alone = [...all.filter((step) => !["dns", "node", "proof"].includes(step)), "accounts"];
-    const steps = cluster === "api-only" ? alone : [...all, ...(cluster === "flannel" ? ["network"] : [])];
+    const steps = cluster === "api-only" ? alone : all;
     const tops = resourcesOf(cluster).filter((r) => r.parent === "");
     const concerns = tops.map((r) => (r.type.startsWith("plainkube:") ? r.type.split(":")[1] : `${r.type} ${r.name}`));
     assert.deepEqual([...new Set(concerns)].sort(), [...steps, "random:index/randomId:RandomId cluster"].sort());
@@ -194,8 +195,12 @@ interface Asked {
   readonly ip?: readonly string[];
 }
 
-const nodeCertificates = (name: string, address: string): Record<string, Asked> => ({
+const nodeClient = (name: string): Record<string, Asked> => ({
   [`node-${name}-client`]: { ca: "kubernetes", cn: `system:node:${name}`, o: "system:nodes", uses: ["client_auth"] },
+});
+
+const nodeCertificates = (name: string, address: string): Record<string, Asked> => ({
+  ...nodeClient(name),
   [`node-${name}-serving`]: {
     ca: "kubernetes",
     cn: `system:node:${name}`,
@@ -260,8 +265,20 @@ const certificates: Record<string, Record<string, Asked>> = {
       ["kubernetes.default.svc.k8s.example.com", "cp", "localhost", "api.example.com"],
       ["172.30.0.1", "192.0.2.1"],
     ),
-    ...nodeCertificates("worker-a", "172.31.5.11"),
-    ...nodeCertificates("worker-b", "172.31.5.12"),
+    // Kubelets ask the cluster for the certificates that they serve with.
+    ...nodeClient("worker-a"),
+    ...nodeClient("worker-b"),
+    "kubelet-serving-approver": {
+      ca: "kubernetes",
+      cn: "plainkube:kubelet-serving-approver",
+      uses: ["client_auth"],
+    },
+    "metrics-server": {
+      ca: "kubernetes",
+      cn: "metrics-server",
+      uses: ["server_auth"],
+      dns: ["metrics-server.kube-system.svc"],
+    },
     ...userCertificates({ "Jane.Doe@example.com": ["team:a", "developers"], joe: ["guests"] }),
   },
   // None for kubelets, kube-proxy and controllers.
@@ -425,7 +442,7 @@ test("what is inside the cluster goes with the control plane's host, through one
 });
 
 test("flanneld starts when its rights are granted: its unit would fail before", () => {
-  const granted = resourcesOf("flannel").find((r) => r.name === "flannel-binding") ?? assert.fail("no binding");
+  const granted = resourcesOf("flannel").find((r) => r.name === "access-flannel-binding") ?? assert.fail("no binding");
   // Children of a component are registered after it, and it after what it waits for.
   const nodes = ofType("flannel", "plainkube:host:Shipment").filter((r) => r.name.endsWith("-node"));
   assert.equal(nodes.length, 2);
@@ -521,16 +538,19 @@ test("a host is dialled a handful of times", () => {
   });
 });
 
-const kubeletSecrets = [
-  "0600 /etc/plainkube/kubeconfig/kubelet.yaml",
-  "0644 /etc/plainkube/pki/kubelet/ca.crt",
-  "0600 /etc/plainkube/pki/kubelet/serving.crt",
-  "0600 /etc/plainkube/pki/kubelet/serving.key",
-];
+const kubeletSecrets = {
+  issued: [
+    "0600 /etc/plainkube/kubeconfig/kubelet.yaml",
+    "0644 /etc/plainkube/pki/kubelet/ca.crt",
+    "0600 /etc/plainkube/pki/kubelet/serving.crt",
+    "0600 /etc/plainkube/pki/kubelet/serving.key",
+  ],
+  bootstrapped: ["0600 /etc/plainkube/kubeconfig/kubelet-bootstrap.yaml", "0644 /etc/plainkube/pki/kubelet/ca.crt"],
+};
 const proxySecrets = ["0600 /etc/plainkube/kubeconfig/kube-proxy.yaml"];
 const flannelSecrets = ["0600 /etc/plainkube/kubeconfig/flannel.yaml"];
 const pair = (name: string) => [`0600 /etc/plainkube/pki/${name}.crt`, `0600 /etc/plainkube/pki/${name}.key`];
-const controlPlaneSecrets = (cluster: string) => [
+const controlPlaneSecrets = (cluster: string, { kubelet }: ClusterSpec) => [
   "0644 /etc/plainkube/pki/etcd/ca.crt",
   ...["etcd/server", "etcd/peer", "apiserver-etcd-client"].flatMap(pair),
   "0644 /etc/plainkube/pki/ca.crt",
@@ -539,6 +559,7 @@ const controlPlaneSecrets = (cluster: string) => [
   ...(cluster === "api-only" ? [] : pair("apiserver-kubelet-client")),
   "0644 /etc/plainkube/pki/front-proxy-ca.crt",
   ...pair("front-proxy-client"),
+  ...(kubelet.certificates === "bootstrapped" ? pair("kubelet-serving-approver") : []),
   "0600 /etc/plainkube/pki/sa.pub",
   "0600 /etc/plainkube/pki/sa.key",
   ...(cluster === "api-only"
@@ -574,11 +595,11 @@ test("each phase ships the files that the golden tests show, and the keys that i
         const network = [...proxySecrets, ...(cluster === "flannel" ? flannelSecrets : [])];
         const expected: Record<string, readonly string[]> = {
           "control-plane": [
-            ...controlPlaneSecrets(cluster),
+            ...controlPlaneSecrets(cluster, spec),
             ...(spec.apiServer.hostKubeconfigs ? hostKubeconfigs : []),
           ],
           runtime: [],
-          node: [...(host.isWorker ? kubeletSecrets : []), ...network],
+          node: [...(host.isWorker ? kubeletSecrets[spec.kubelet.certificates] : []), ...network],
         };
         assert.deepEqual(secrets, expected[phase], name);
       }

@@ -88,7 +88,13 @@ test("only etcd and kube-apiserver are there, with the certificates of these two
   const expected = [...pki, ...pairs.flatMap((name) => [`${name}.crt`, `${name}.key`])].map((name) => `pki/${name}`);
   assert.deepEqual(
     files.trim().split("\n").sort(),
-    [...(closed ? ["authentication.yaml"] : []), "etcd.yaml", ...expected].sort(),
+    [
+      ...(closed ? ["authentication.yaml"] : []),
+      "audit-policy.yaml",
+      "encryption.yaml",
+      "etcd.yaml",
+      ...expected,
+    ].sort(),
   );
 });
 

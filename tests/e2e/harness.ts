@@ -6,8 +6,8 @@ import { createInstance, destroyInstance, insideLan, type LabInstance, runOnHost
 import { must } from "../../lab/shell.ts";
 import { LabStack, prepare, projectDirectory } from "../../lab/stack.ts";
 
-const controlPlaneUnits = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
-const workerUnits = ["plainkube-containerd", "plainkube-images", "kubelet", "kube-proxy", "plainkube-routes"];
+export const controlPlaneUnits = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+export const workerUnits = ["plainkube-containerd", "plainkube-images", "kubelet", "kube-proxy", "plainkube-routes"];
 
 export interface TestClusterOptions {
   /** Tells this test's instance of the lab from those of others; short, as names of network links hold it. */

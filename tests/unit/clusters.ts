@@ -110,6 +110,20 @@ export const customConfig = (): RawConfig => ({
     hostKubeconfigs: true,
   },
   runtime: { maxPods: 250, evictionHard: { "memory.available": "5%", "pid.available": "1000" } },
+  kubelet: { certificates: "bootstrapped" },
+  addons: {
+    metricsServer: true,
+    localPath: "/srv/volumes",
+    storageClasses: [
+      { name: "local", provisioner: "local-path", default: true, reclaimPolicy: "Retain" },
+      {
+        name: "elsewhere",
+        provisioner: "ebs.csi.aws.com",
+        volumeBindingMode: "Immediate",
+        parameters: { type: "gp3" },
+      },
+    ],
+  },
   overrides: {
     etcd: { config: { "quota-backend-bytes": 8589934592, "client-transport-security": { "auto-tls": false } } },
     kubeApiserver: {

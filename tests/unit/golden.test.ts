@@ -5,6 +5,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { renderKubeconfig } from "../../components/access/kubeconfig.ts";
+import { hasLocalPath } from "../../components/addons/storage/provisioner.ts";
+import { renderLocalPath } from "../../components/addons/storage/render.ts";
 import { renderCorefile } from "../../components/dns/render.ts";
 import { phaseScript } from "../../components/host/shipment.ts";
 import { yaml } from "../../components/render.ts";
@@ -36,6 +38,9 @@ function hostFiles(spec: ClusterSpec): Record<string, string> {
   const users = spec.users.map(({ name }) => ({ name, ...pair }));
   put("kubeconfig.yaml", renderKubeconfig(spec, "not a CA", [{ name: "someone", ...pair }, ...users]));
   if (users.length > 0) put("users.txt", renderUserProbe(spec, { name: "someone", ...pair }, users));
+  if (hasLocalPath(spec.addons)) {
+    for (const [name, content] of Object.entries(renderLocalPath(spec))) put(`local-path/${name}`, content);
+  }
   return files;
 }
 

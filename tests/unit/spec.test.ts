@@ -63,11 +63,14 @@ const unknown = (what: string, got: string, expected: string, remedy: string): P
 });
 const noSuggestion = "remove it, or see docs/config.md for the right name";
 const topLevel =
-  "clusterName, system, hosts, ssh, versions, binaries, network, runtime, apiServer, overrides, certificates, users, proof";
+  "clusterName, system, hosts, ssh, versions, binaries, network, runtime, apiServer, kubelet, addons, overrides, certificates, users, proof";
 const hostFields = "name, address, roles, port, user, hostKey, labels, taints";
 const components = "etcd, kubeApiserver, kubeControllerManager, kubeScheduler, kubelet, kubeProxy";
 const signals =
   "memory.available, nodefs.available, nodefs.inodesFree, imagefs.available, imagefs.inodesFree, containerfs.available, containerfs.inodesFree, pid.available";
+const driver = "local-path, or the name of a driver that you install, like ebs.csi.aws.com";
+/** A configuration with these storage classes. */
+const classes = (c: Base, ...storageClasses: readonly object[]) => Object.assign(c, { addons: { storageClasses } });
 const publicKey = "a whole public key as `ssh-keyscan` prints it after the host's name, like ssh-ed25519 AAAA…";
 const reachable = "an address at which the other hosts reach it: not loopback, link-local or multicast";
 
@@ -1069,6 +1072,115 @@ const cases: Record<string, readonly [change: (config: Base) => void, ...problem
       ] as const,
     ]),
   ),
+  "kubelet certificates from elsewhere": [
+    (c) => Object.assign(c, { kubelet: { certificates: "bootstrap" } }),
+    invalid("kubelet.certificates", '"bootstrap"', "issued or bootstrapped"),
+  ],
+  "an add-on that there is not": [
+    (c) => Object.assign(c, { addons: { metricServer: true } }),
+    unknown(
+      "addons.metricServer",
+      "metricServer",
+      "metricsServer, storageClasses, localPath",
+      "did you mean metricsServer?",
+    ),
+  ],
+  "metrics-server, in words": [
+    (c) => Object.assign(c, { addons: { metricsServer: "yes" } }),
+    invalid("addons.metricsServer", '"yes"', "true or false"),
+  ],
+  "a StorageClass without a provisioner": [
+    (c) => classes(c, { name: "fast" }),
+    {
+      what: "plainkube:addons.storageClasses[0].provisioner is missing",
+      got: "nothing",
+      expected: driver,
+      remedy: set,
+    },
+  ],
+  "a StorageClass with a misspelt provisioner": [
+    (c) => classes(c, { name: "fast", provisioner: "localpath" }),
+    invalid("addons.storageClasses[0].provisioner", '"localpath"', driver),
+  ],
+  "a StorageClass without a name": [
+    (c) => classes(c, { provisioner: "local-path" }),
+    {
+      what: "plainkube:addons.storageClasses[0].name is missing",
+      got: "nothing",
+      expected: "a DNS name: lower-case letters, digits, `-` and `.`",
+      remedy: set,
+    },
+  ],
+  "a StorageClass with a number as a parameter": [
+    (c) => classes(c, { name: "fast", provisioner: "ebs.csi.aws.com", parameters: { iops: 3000 } }),
+    invalid("addons.storageClasses[0].parameters.iops", "3000", "text; put a number or true in quotes"),
+  ],
+  "two default StorageClasses": [
+    (c) =>
+      classes(
+        c,
+        { name: "a", provisioner: "local-path", default: true },
+        { name: "b", provisioner: "ebs.csi.aws.com", default: true },
+      ),
+    {
+      what: "plainkube:addons.storageClasses has several defaults",
+      got: "a, b",
+      expected: "at most one class with default: true",
+      remedy: "keep it on one class",
+    },
+  ],
+  "two StorageClasses of one name": [
+    (c) => classes(c, { name: "a", provisioner: "local-path" }, { name: "a", provisioner: "ebs.csi.aws.com" }),
+    {
+      what: "plainkube:addons.storageClasses has the name a more than once",
+      got: "storageClasses[0] and storageClasses[1]",
+      expected: "each name once",
+      remedy: "give each class its own",
+    },
+  ],
+  "volumes on hosts before there is a pod": [
+    (c) => classes(c, { name: "a", provisioner: "local-path", volumeBindingMode: "Immediate" }),
+    {
+      what: "plainkube:addons.storageClasses[0].volumeBindingMode does not fit the provisioner local-path",
+      got: "Immediate",
+      expected: "WaitForFirstConsumer: a volume is made on the node of the pod that uses it",
+      remedy: "leave it out",
+    },
+  ],
+  ...Object.fromEntries(
+    ["srv/volumes", "/volumes", "/srv/../etc", "/srv/my volumes", "/srv/volumes/"].map((path) => [
+      `volumes at ${path}`,
+      [
+        (c: Base) => Object.assign(c, { addons: { localPath: path } }),
+        invalid(
+          "addons.localPath",
+          JSON.stringify(path),
+          "an absolute path of at least two folders, of letters, digits, `-`, `_` and `.`",
+        ),
+      ] as const,
+    ]),
+  ),
+  ...Object.fromEntries(
+    [
+      ["/etc/volumes", "/etc"],
+      ["/var/lib/kubelet/pods", "/var/lib/kubelet"],
+      ["/var/lib/plainkube/etcd", "/var/lib/plainkube"],
+    ].map(([path, within]) => [
+      `volumes within ${within}`,
+      [
+        (c: Base) =>
+          Object.assign(c, {
+            addons: { localPath: path, storageClasses: [{ name: "a", provisioner: "local-path" }] },
+          }),
+        {
+          what: "plainkube:addons.localPath is not free for volumes",
+          got: `${path}, within ${within}`,
+          expected: "a folder outside those of the system and of plainkube, or within /var/lib/plainkube/volumes",
+          remedy: "choose another, like /srv/volumes, or leave it out",
+        },
+      ] as const,
+    ]),
+  ),
   "encryption without a key": [
     (c) => Object.assign(c, { apiServer: { encryption: { generation: 0 } } }),
     {
@@ -1093,6 +1205,21 @@ const cases: Record<string, readonly [change: (config: Base) => void, ...problem
       '"application/cbor"',
       "application/vnd.kubernetes.protobuf or application/json",
     ),
+  ],
+  "a bad StorageClass beside other mistakes": [
+    (c) => Object.assign(classes(c, { name: "fast" }), { proof: { replicas: 1 } }),
+    {
+      what: "plainkube:addons.storageClasses[0].provisioner is missing",
+      got: "nothing",
+      expected: driver,
+      remedy: set,
+    },
+    {
+      what: "plainkube:proof.replicas is too small to reach every worker",
+      got: "1 for 2 workers",
+      expected: "at least 2: one for each worker that takes ordinary pods",
+      remedy: "raise it, or leave it out",
+    },
   ],
   "certificates that outlive their authority": [
     (c) => Object.assign(c, { certificates: { caValidityHours: 1000 } }),
@@ -1295,6 +1422,21 @@ for (const [name, [change, ...expected]] of Object.entries(cases)) {
     assert.deepEqual(problemsOf(config), expected);
   });
 }
+
+test("metrics-server is refused with a Kubernetes that it does not know", () => {
+  const config = { ...base(), addons: { metricsServer: true } };
+  assert.deepEqual(problemsOf(config), []);
+  const problems = problemsOf({ ...config, versions: { kubernetes: "1.27.2" } });
+  assert.deepEqual(
+    problems.find((p) => p.what.includes("metricsServer")),
+    {
+      what: "plainkube:addons.metricsServer does not fit the version of Kubernetes",
+      got: "metrics-server 0.9.0 with Kubernetes 1.27.2",
+      expected: "Kubernetes 1.34 or newer",
+      remedy: "leave addons.metricsServer out, or raise versions.kubernetes",
+    },
+  );
+});
 
 test("the configuration that all cases start from is sound", () => {
   const spec = specOf(base());

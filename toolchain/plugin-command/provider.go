@@ -131,10 +131,15 @@ func (p *provider) Diff(_ context.Context, req *pulumirpc.DiffRequest) (*pulumir
 	if err != nil {
 		return nil, err
 	}
-	diff := old.Diff(news, func(key resource.PropertyKey) bool {
-		_, isInput := spec.InputProperties[string(key)]
-		return !isInput
-	})
+	// What is no input goes before the comparison: names to ignore would be ignored inside of inputs, too.
+	for _, properties := range []resource.PropertyMap{old, news} {
+		for key := range properties {
+			if _, isInput := spec.InputProperties[string(key)]; !isInput {
+				delete(properties, key)
+			}
+		}
+	}
+	diff := old.Diff(news)
 	if diff == nil {
 		return &pulumirpc.DiffResponse{Changes: pulumirpc.DiffResponse_DIFF_NONE, HasDetailedDiff: true}, nil
 	}

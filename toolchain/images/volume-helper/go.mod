@@ -1,0 +1,3 @@
+module plainkube/toolchain/images/volume-helper
+
+go 1.22

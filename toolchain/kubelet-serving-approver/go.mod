@@ -1,0 +1,3 @@
+module plainkube/toolchain/kubelet-serving-approver
+
+go 1.24
