@@ -44,12 +44,18 @@ export interface Recipe {
 
 const here = import.meta.dirname;
 
-/** What every Kubernetes program answers to `--version`. */
-const kubernetesVersion = (version: string) => ({
-  "k8s.io/component-base/version.gitVersion": `v${version}`,
-  "k8s.io/component-base/version.gitMajor": "1",
-  "k8s.io/component-base/version.gitMinor": version.split(".")[1] ?? "",
-});
+/**
+ * What every Kubernetes program answers to `--version`, and kube-apiserver at `/version`: in the older ones its aggregator
+ * answers there, with the version of client-go.
+ */
+function kubernetesVersion(version: string): Record<string, string> {
+  const minor = version.split(".")[1] ?? "";
+  const packages = ["component-base/version", ...(Number(minor) < 34 ? ["client-go/pkg/version"] : [])];
+  const values = { gitVersion: `v${version}`, gitMajor: "1", gitMinor: minor };
+  return Object.fromEntries(
+    packages.flatMap((name) => Object.entries(values).map(([key, value]) => [`k8s.io/${name}.${key}`, value])),
+  );
+}
 
 /** What hosts get of a Kubernetes version, and `more` of its commands. */
 const kubernetes = (version: string, dir: string, more: readonly string[] = []): Recipe => ({

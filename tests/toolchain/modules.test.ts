@@ -104,7 +104,10 @@ test("each recipe has its go.mod with the version that it names", async () => {
     if (/^(plugin-|pause|workload)/.test(name)) continue;
     assert.ok(goMod.includes(` v${version}`), `${dir}/go.mod names v${version}`);
   }
-  assert.throws(() => recipe("etcd", "1.0.0"), /etcd 1\.0\.0: cannot be built from modules; expected version 3\.6\.8 or 3\.5\.7/);
+  assert.throws(
+    () => recipe("etcd", "1.0.0"),
+    /etcd 1\.0\.0: cannot be built from modules; expected version 3\.6\.8 or 3\.5\.7/,
+  );
 });
 
 async function fakePulumi(version: string): Promise<{ readonly bin: string; readonly calls: () => Promise<number> }> {
