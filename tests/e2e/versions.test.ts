@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, afterEach, before, test } from "node:test";
 import { prepare, stackConfig } from "../../lab/stack.ts";
 import { isLongRun, TestCluster, versionsUnderTest } from "./harness.ts";
 
@@ -13,6 +13,9 @@ let cluster: TestCluster;
 before(async () => {
   cluster = await TestCluster.make({ label: "ver", config: withVersion(versions[0] ?? "") });
 });
+
+// One that fails leaves bare hosts to the next.
+afterEach(() => cluster.pulumi("destroy", "--yes"));
 
 after(() => cluster.remove());
 
