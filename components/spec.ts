@@ -6,8 +6,10 @@ import type { z } from "zod";
 import type { BinarySettings } from "./binaries/pins.ts";
 import { stagesOf } from "./binaries/stages.ts";
 import { contains, networkOf, nthAddress, overlaps, prefixLength } from "./cidr.ts";
+import { checkCompatibility } from "./compatibility/check.ts";
 import { checkMinimal } from "./minimal/check.ts";
 import { type ClusterConfig, clusterSchema, type HostConfig, hostKeySchema, roles } from "./schema.ts";
+import { nearest } from "./suggestion.ts";
 import { supportedVersions, unsupportedVersion, type VersionSet, versionKey } from "./versions.ts";
 
 /** Where and as whom a host is reached; everything in it is checked. */
@@ -194,25 +196,8 @@ function unwrap(schema: unknown): unknown {
 }
 
 function suggestion(key: string, known: readonly string[]): string {
-  const [closest] = known
-    .map((k) => ({ k, far: distance(k.toLowerCase(), key.toLowerCase()) }))
-    .sort((a, b) => a.far - b.far);
-  return closest && closest.far <= 2
-    ? `did you mean ${closest.k}?`
-    : "remove it, or see docs/config.md for the right name";
-}
-
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const swap = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(swap, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
+  const near = nearest(key, known);
+  return near ? `did you mean ${near}?` : "remove it, or see docs/config.md for the right name";
 }
 
 /** Tells whether nothing at or below (or above) a setting was refused, so that it can be judged further. */
@@ -225,7 +210,7 @@ export type Report = (what: string, got: unknown, expected: string, remedy: stri
 export type Check = (config: ClusterConfig, add: Report, isSound: Soundness) => void;
 
 /** The checks of the concerns that have their own. */
-const checks: readonly Check[] = [checkMinimal];
+const checks: readonly Check[] = [checkCompatibility, checkMinimal];
 
 /** The configuration without what the schema refused, with stand-ins for what hosts must have. */
 function salvage(

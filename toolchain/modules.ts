@@ -44,13 +44,16 @@ export interface Recipe {
 
 const here = import.meta.dirname;
 
-/** What every Kubernetes program answers to `--version`; in old ones, what the API server answers to others is kept elsewhere. */
+/**
+ * What every Kubernetes program answers to `--version`, and kube-apiserver at `/version`: in the older ones its aggregator
+ * answers there, with the version of client-go.
+ */
 function kubernetesVersion(version: string): Record<string, string> {
   const minor = version.split(".")[1] ?? "";
-  const packages = ["component-base/version", ...(["26", "27"].includes(minor) ? ["client-go/pkg/version"] : [])];
+  const packages = ["component-base/version", ...(Number(minor) < 34 ? ["client-go/pkg/version"] : [])];
   const values = { gitVersion: `v${version}`, gitMajor: "1", gitMinor: minor };
   return Object.fromEntries(
-    packages.flatMap((path) => Object.entries(values).map(([name, value]) => [`k8s.io/${path}.${name}`, value])),
+    packages.flatMap((name) => Object.entries(values).map(([key, value]) => [`k8s.io/${name}.${key}`, value])),
   );
 }
 
