@@ -96,7 +96,8 @@ export class Removals {
       };
       for (const unit of units) {
         const path = unitPath(unit.name);
-        const restore = `mv ${aside} ${path}; systemctl daemon-reload`;
+        // A server without --cert-dir makes a certificate of its own in /run/kubernetes.
+        const restore = `mv ${aside} ${path}; systemctl daemon-reload; rm -rf /run/kubernetes`;
         for (const { what, content } of reduced(unit)) {
           const write = `cp ${path} ${aside}; base64 -d <<<${Buffer.from(content).toString("base64")} >${path}`;
           put(unit.content, { what, users: [unit.name], take: `${write}; systemctl daemon-reload`, restore });
