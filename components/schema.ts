@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { paths } from "./paths.ts";
 import { systems } from "./system.ts";
+import { supportedVersions } from "./versions.ts";
 
 /**
  * The schema of every configuration key. Pulumi.yaml's `config` section and docs/config.md are generated from it
@@ -141,7 +142,11 @@ const ssh = z.strictObject({
 const version = text(/^[0-9]+\.[0-9]+\.[0-9]+$/, "a version like 1.36.3", 20);
 
 const versions = z.strictObject({
-  kubernetes: version.default("1.36.3").describe("Version of every Kubernetes binary."),
+  kubernetes: version
+    .default("1.36.3")
+    .describe(
+      `Version of every Kubernetes binary: one of ${Object.keys(supportedVersions).join(", ")}. etcd and what else goes with it follow from it; see docs/versions.md.`,
+    ),
 });
 
 const binaries = z.strictObject({
@@ -232,7 +237,9 @@ const runtime = z.strictObject({
   allowCgroupV1: z
     .boolean("true or false")
     .default(false)
-    .describe("Lets the kubelet run on hosts with cgroup v1 (failCgroupV1: false)."),
+    .describe(
+      "Lets the kubelet run on hosts with cgroup v1 (failCgroupV1: false). A kubelet before 1.31 runs there anyway.",
+    ),
   restrictOomScoreAdj: z
     .boolean("true or false")
     .default(false)

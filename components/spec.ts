@@ -6,12 +6,14 @@ import { checkAddons } from "./addons/check.ts";
 import type { BinarySettings } from "./binaries/pins.ts";
 import { stagesOf } from "./binaries/stages.ts";
 import { contains, networkOf, nthAddress, overlaps, prefixLength } from "./cidr.ts";
+import { checkCompatibility } from "./compatibility/check.ts";
 import { type AuditPolicy, auditPolicyOf } from "./control-plane/audit.ts";
 import { checkApiServer } from "./control-plane/check.ts";
 import { expandPath } from "./expand-path.ts";
 import { checkMinimal } from "./minimal/check.ts";
 import { checkNetwork } from "./network/check.ts";
 import { type ClusterConfig, clusterSchema, type HostConfig, hostKeySchema, roles } from "./schema.ts";
+import { nearest } from "./suggestion.ts";
 import { checkSystem, parts } from "./system.ts";
 import { checkUsers } from "./users/check.ts";
 import { supportedVersions, unsupportedVersion, type VersionSet, versionKey } from "./versions.ts";
@@ -205,25 +207,8 @@ function unwrap(schema: unknown): unknown {
 }
 
 function suggestion(key: string, known: readonly string[]): string {
-  const [closest] = known
-    .map((k) => ({ k, far: distance(k.toLowerCase(), key.toLowerCase()) }))
-    .sort((a, b) => a.far - b.far);
-  return closest && closest.far <= 2
-    ? `did you mean ${closest.k}?`
-    : "remove it, or see docs/config.md for the right name";
-}
-
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const swap = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(swap, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
+  const near = nearest(key, known);
+  return near ? `did you mean ${near}?` : "remove it, or see docs/config.md for the right name";
 }
 
 /** Tells whether nothing at or below (or above) a setting was refused, so that it can be judged further. */
@@ -236,7 +221,15 @@ export type Report = (what: string, got: unknown, expected: string, remedy: stri
 export type Check = (config: ClusterConfig, add: Report, isSound: Soundness, around: Surroundings) => void;
 
 /** The checks of the concerns that have their own. */
-const checks: readonly Check[] = [checkSystem, checkMinimal, checkApiServer, checkNetwork, checkAddons, checkUsers];
+const checks: readonly Check[] = [
+  checkSystem,
+  checkCompatibility,
+  checkMinimal,
+  checkApiServer,
+  checkNetwork,
+  checkAddons,
+  checkUsers,
+];
 
 /** The configuration without what the schema refused, with stand-ins for what hosts must have. */
 function salvage(

@@ -6,10 +6,11 @@ import { prepare, projectDirectory, stackConfig } from "../lab/stack.ts";
 import { installPackages } from "../toolchain/apt.ts";
 import { buildRecipe, hostArch, recipe, withBuildCaches } from "../toolchain/modules.ts";
 import { which } from "../toolchain/run.ts";
+import { versionsUnderTest } from "./e2e/harness.ts";
 
 /**
  * `npm test [-- PATH…]`: makes everything ready that the tests need, then runs all test files (or those below the paths)
- * one after the other, the quick ones first.
+ * one after the other, the quick ones first. `npm run test:all` runs the long ones, too: every Kubernetes version.
  */
 
 const began = performance.now();
@@ -32,7 +33,7 @@ async function installPrograms(): Promise<void> {
 const order = ["checks", "unit", "components", "toolchain", "conformance", "plugin", "lab", "e2e"];
 
 async function testFiles(below: readonly string[]): Promise<string[]> {
-  const roots = below.length > 0 ? below : order.map((folder) => `tests/${folder}`);
+  const roots = below.length > 0 ? below : [...order, ...(all ? ["long"] : [])].map((folder) => `tests/${folder}`);
   const files: string[] = [];
   for (const root of roots) {
     const pattern = root.endsWith(".ts") ? root : `${root}/**/*.test.ts`;
@@ -43,10 +44,15 @@ async function testFiles(below: readonly string[]): Promise<string[]> {
   return files;
 }
 
-const files = await testFiles(process.argv.slice(2));
+const all = process.argv.includes("--all");
+const files = await testFiles(process.argv.slice(2).filter((argument) => argument !== "--all"));
 await installPrograms();
 const plugin = await withBuildCaches(async () => {
-  for (const stack of ["dev", "minimal"]) await prepare(await stackConfig(stack), log);
+  const dev = await stackConfig("dev");
+  for (const config of [dev, await stackConfig("minimal")]) await prepare(config, log);
+  for (const kubernetes of files.some((file) => file.endsWith("e2e/versions.test.ts")) ? versionsUnderTest(all) : []) {
+    await prepare({ ...dev, "plainkube:versions": { kubernetes } }, log);
+  }
   return buildRecipe(recipe("plugin-command"), { arch: hostArch(), log });
 });
 log(`running ${files.length} test files`);
@@ -55,6 +61,7 @@ const runner = spawn(process.execPath, ["--test", "--test-concurrency=1", "--tes
   stdio: "inherit",
   env: {
     ...process.env,
+    ...(all && { PLAINKUBE_ALL_VERSIONS: "1" }),
     PATH: `${join(projectDirectory, "node_modules/.bin")}:${process.env.PATH}`,
     PLAINKUBE_COMMAND_PLUGIN: plugin["pulumi-resource-command"]?.path,
   },

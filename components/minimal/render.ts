@@ -186,7 +186,7 @@ export function renderMinimalNode(spec: ClusterSpec, host: HostSpec): Payload {
             flags: { ...runtime, ...(labels.length > 0 && { "node-labels": labels.join(",") }), ...kubelet.flags },
             files: [{ path: inOpt("kubelet.yaml"), content: yaml(merge(kubeletConfig(spec, host), kubelet.config)) }],
             inputs: [placed("kubelet"), kubeconfig],
-            probe: "curl -sf http://127.0.0.1:10248/healthz",
+            probe: registered(spec, host),
           }),
         ]
       : []),
@@ -203,6 +203,13 @@ export function renderMinimalNode(spec: ClusterSpec, host: HostSpec): Payload {
         })
       : { files: [], units: [] },
   );
+}
+
+/** Working means registered. The one client certificate is nowhere but in the kubeconfig. */
+function registered({ apiEndpoint }: ClusterSpec, host: HostSpec): string {
+  const field = (name: string) => `<(sed -n 's/.*${name}-data: //p' ${minimalKeys.kubeconfig} | base64 -d)`;
+  const credentials = `--cert ${field("client-certificate")} --key ${field("client-key")}`;
+  return `curl -sf --cacert ${field("certificate-authority")} ${credentials} ${apiEndpoint}/api/v1/nodes/${host.name}`;
 }
 
 /**

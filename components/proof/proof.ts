@@ -42,10 +42,20 @@ export class Proof extends pulumi.ComponentResource {
       { metadata: { name: namespace } },
       access.options(this),
     );
-    // Pods may be made before all nodes have joined; they wait for them. Kubernetes 1.26 knows no minimum of domains.
-    const spread = atLeast(spec.versions.kubernetes, "1.27")
-      ? { domains: { minDomains: asked.length }, after: [space] }
-      : { domains: {}, after: [space, ...nodes] };
+    const hostname = "kubernetes.io/hostname";
+    const names = [{ matchExpressions: [{ key: hostname, operator: "In", values: asked }] }];
+    // Pods may be made before all nodes have joined; they wait for them. Old schedulers do not look again when a node's
+    // taint goes, unless that very node had refused the pod: there the nodes are registered first, and count by name.
+    const spread = atLeast(spec.versions.kubernetes, "1.34")
+      ? { after: [space], constraint: { minDomains: asked.length, nodeTaintsPolicy: "Honor" } }
+      : {
+          after: [space, ...nodes],
+          pod: {
+            affinity: {
+              nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: names } },
+            },
+          },
+        };
     const deployment = new kubernetes.apps.v1.Deployment(
       `${name}-deployment`,
       {
@@ -56,6 +66,7 @@ export class Proof extends pulumi.ComponentResource {
           template: {
             metadata: { labels },
             spec: {
+              ...spread.pod,
               automountServiceAccountToken: false,
               ...(!hasDns && { dnsPolicy: "Default" }),
               terminationGracePeriodSeconds: 5,
@@ -63,10 +74,9 @@ export class Proof extends pulumi.ComponentResource {
               topologySpreadConstraints: [
                 {
                   maxSkew: 1,
-                  ...spread.domains,
-                  topologyKey: "kubernetes.io/hostname",
+                  topologyKey: hostname,
                   whenUnsatisfiable: "DoNotSchedule",
-                  nodeTaintsPolicy: "Honor",
+                  ...spread.constraint,
                   labelSelector: { matchLabels: labels },
                 },
               ],

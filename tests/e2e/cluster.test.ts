@@ -201,13 +201,16 @@ describe("one changed flag", () => {
 
 describe("a change that fails", () => {
   test("says which unit and why, and is undone by undoing it", async () => {
-    await cluster.stack.configure({
-      ...cluster.config,
-      "plainkube:overrides": { kubeScheduler: { flags: { "no-such-flag": true } } },
-    });
+    const scheduler = (flags: object) =>
+      cluster.stack.configure({ ...cluster.config, "plainkube:overrides": { kubeScheduler: { flags } } });
+    const earlier = await cluster.invocations();
+    await scheduler({ "no-such-flag": true });
+    assert.match(await cluster.failingUp(), /kube-scheduler 1\.36\.3 does not know\s+got: +--no-such-flag/);
+    assert.deepEqual(await cluster.restartedSince(earlier), []);
+    await scheduler({ "feature-gates": "NoSuchGate=true" });
     const output = await cluster.failingUp();
     assert.match(output, /kube-scheduler\.service on node1 fails again and again/);
-    assert.match(output, /unknown flag: --no-such-flag/);
+    assert.match(output, /unrecognized feature gate: NoSuchGate/);
     await cluster.stack.configure(cluster.config);
     await cluster.up();
     assert.equal(await cluster.onHost("node1", "systemctl is-active kube-scheduler.service"), "active\n");

@@ -40,6 +40,8 @@ export const minimalUnits = {
 
 /** Without one of these there is no API. */
 const serving = ["etcd", "kube-apiserver"];
+/** They wait for a lease of their name before they work. */
+const leaders = ["kube-controller-manager", "kube-scheduler"];
 
 const folder = "/opt/k8s";
 const unitPath = (unit: string) => `/etc/systemd/system/${unit}.service`;
@@ -94,7 +96,8 @@ export class Removals {
       };
       for (const unit of units) {
         const path = unitPath(unit.name);
-        const restore = `mv ${aside} ${path}; systemctl daemon-reload`;
+        // A server without --cert-dir makes a certificate of its own in /run/kubernetes.
+        const restore = `mv ${aside} ${path}; systemctl daemon-reload; rm -rf /run/kubernetes`;
         for (const { what, content } of reduced(unit)) {
           const write = `cp ${path} ${aside}; base64 -d <<<${Buffer.from(content).toString("base64")} >${path}`;
           put(unit.content, { what, users: [unit.name], take: `${write}; systemctl daemon-reload`, restore });
@@ -281,13 +284,19 @@ export class Removals {
   }
 
   async #restart(host: string, users: readonly string[]): Promise<void> {
-    if (users.length > 0) await this.#cluster.onHost(host, restart(users));
+    if (users.length === 0) return;
+    const led = users.filter((unit) => leaders.includes(unit));
+    // Its lease is taken from it when it cannot renew it any more.
+    if (led.length > 0) {
+      await this.#cluster.onHost(host, `systemctl stop ${led.join(" ")}`);
+      await this.#releaseLeases();
+    }
+    await this.#cluster.onHost(host, restart(users));
   }
 
-  /** A new controller manager or scheduler would wait 15 s for the lease of the one before; and one that lost the API, too. */
+  /** A new controller manager or scheduler would wait 15 s for the lease of the one before. */
   async #releaseLeases(): Promise<void> {
-    const leases = ["kube-controller-manager", "kube-scheduler"];
-    await this.#ask(["delete", "lease", "-n", "kube-system", ...leases, "--ignore-not-found"], 3);
+    await this.#ask(["delete", "lease", "-n", "kube-system", ...leaders, "--ignore-not-found"], 3);
   }
 
   /** Waits until the API answers and all nodes are Ready again. */
@@ -297,17 +306,14 @@ export class Removals {
       if (waited.code === 0) break;
       assert.ok(Date.now() < deadline, `the nodes are not Ready again: ${waited.stderr}`);
     }
-    await this.#releaseLeases();
     if (!apiWasAway) return;
     // Clients wait ever longer before they ask an API again that was away.
-    const clients = ["kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"];
-    const restarts = Object.entries(this.#cluster.units).map(([host, units]) =>
-      this.#restart(
-        host,
-        clients.filter((unit) => units.includes(unit)),
-      ),
-    );
-    await Promise.all(restarts);
+    const clients = [...leaders, "kubelet", "kube-proxy"];
+    const hosts = Object.entries(this.#cluster.units).map(([host, units]) => ({
+      host,
+      users: clients.filter((unit) => units.includes(unit)),
+    }));
+    await Promise.all(hosts.map(({ host, users }) => this.#restart(host, users)));
   }
 }
 

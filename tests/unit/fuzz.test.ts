@@ -74,17 +74,22 @@ const under =
   (c, v) =>
     Object.assign(c, { [section]: { ...(c[section] as object), [key]: v } });
 const override =
-  (component: string, kind: "flags" | "config", byName = false): Change =>
+  (component: string, kind: "flags" | "config", name?: string): Change =>
   (c, v) => {
     const overrides = c.overrides as Record<string, Record<string, Record<string, unknown>>>;
-    // The key is made an own one, as JSON does.
-    Object.defineProperty(overrides[component]?.[kind], byName ? v : "fuzzed", {
-      value: byName ? "x" : v,
-      enumerable: true,
-      configurable: true,
-      writable: true,
-    });
+    define(overrides[component]?.[kind], name ?? v, name ? v : "x");
   };
+/** The names of fields below a known one are the component's to judge. */
+const nested =
+  (component: string, field: string): Change =>
+  (c, v) => {
+    const below = {};
+    define(below, v, "x");
+    override(component, "config", field)(c, below as unknown as string);
+  };
+/** The key is made an own one, as JSON does. */
+const define = (on: object | undefined, key: string, value: unknown): unknown =>
+  Object.defineProperty(on, key, { value, enumerable: true, configurable: true, writable: true });
 
 const user =
   (change: (v: string) => object): Change =>
@@ -128,15 +133,15 @@ const settings: Record<string, Change> = {
   "apiServer.corsAllowedOrigins": (c, v) =>
     under("apiServer", "corsAllowedOrigins")(c, [`^https://a${v}$`] as unknown as string),
   "apiServer.externalHostname": under("apiServer", "externalHostname"),
-  "overrides.etcd.config": override("etcd", "config"),
-  "overrides.etcd.config by name": override("etcd", "config", true),
-  "overrides.kubeApiserver.flags": override("kubeApiserver", "flags"),
-  "overrides.kubeApiserver.flags by name": override("kubeApiserver", "flags", true),
-  "overrides.kubelet.flags": override("kubelet", "flags"),
-  "overrides.kubelet.config": override("kubelet", "config"),
-  "overrides.kubelet.config by name": override("kubelet", "config", true),
-  "overrides.kubeScheduler.config": override("kubeScheduler", "config"),
-  "overrides.kubeProxy.config": override("kubeProxy", "config"),
+  "overrides.etcd.config": override("etcd", "config", "logger"),
+  "overrides.etcd.config by name": nested("etcd", "client-transport-security"),
+  "overrides.kubeApiserver.flags": override("kubeApiserver", "flags", "audit-policy-file"),
+  "overrides.kubeApiserver.flags by name": override("kubeApiserver", "flags"),
+  "overrides.kubelet.flags": override("kubelet", "flags", "root-dir"),
+  "overrides.kubelet.config": override("kubelet", "config", "hairpinMode"),
+  "overrides.kubelet.config by name": nested("kubelet", "authentication"),
+  "overrides.kubeScheduler.config": override("kubeScheduler", "config", "profiles"),
+  "overrides.kubeProxy.config": override("kubeProxy", "config", "detectLocalMode"),
 };
 
 /** The configuration that values are put into; its host keys need no known_hosts file. */

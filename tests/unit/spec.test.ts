@@ -721,6 +721,77 @@ const cases: Record<string, readonly [change: (config: Base) => void, ...problem
       remedy: "set one of these, or add a set with its checksums to components/versions.ts",
     },
   ],
+  "flag of another version": [
+    (c) => Object.assign(c, { overrides: { kubelet: { flags: { "pod-infra-container-image": "pause" } } } }),
+    {
+      what: "plainkube:overrides.kubelet.flags has something that kubelet 1.36.3 does not know",
+      got: "--pod-infra-container-image",
+      expected: "a flag of kubelet 1.34.10 or 1.27.2 or 1.26.3",
+      remedy: "remove it, or set versions.kubernetes accordingly",
+    },
+  ],
+  "misspelled flag": [
+    (c) => Object.assign(c, { overrides: { kubeScheduler: { flags: { kubeconfg: "/x" } } } }),
+    {
+      what: "plainkube:overrides.kubeScheduler.flags has something that kube-scheduler 1.36.3 does not know",
+      got: "--kubeconfg",
+      expected: "a flag of kube-scheduler 1.36.3",
+      remedy: "did you mean --kubeconfig?",
+    },
+  ],
+  "flag and fields that no version has": [
+    (c) =>
+      Object.assign(c, {
+        overrides: {
+          kubeApiserver: { flags: { bananas: true } },
+          kubeProxy: { config: { Mode: "nftables", pears: 1 } },
+        },
+      }),
+    {
+      what: "plainkube:overrides.kubeApiserver.flags has something that kube-apiserver 1.36.3 does not know",
+      got: "--bananas",
+      expected: "a flag of kube-apiserver 1.36.3",
+      remedy: "remove it",
+    },
+    {
+      what: "plainkube:overrides.kubeProxy.config has something that kube-proxy 1.36.3 does not know",
+      got: "Mode",
+      expected: "a field of the configuration file of kube-proxy 1.36.3",
+      remedy: "did you mean mode?",
+    },
+    {
+      what: "plainkube:overrides.kubeProxy.config has something that kube-proxy 1.36.3 does not know",
+      got: "pears",
+      expected: "a field of the configuration file of kube-proxy 1.36.3",
+      remedy: "remove it",
+    },
+  ],
+  "fields and a setting of newer versions": [
+    (c) =>
+      Object.assign(c, {
+        versions: { kubernetes: "1.27.2" },
+        runtime: { evictionHard: { "containerfs.available": "1Gi" } },
+        overrides: { etcd: { config: { "tls-min-version": "TLS1.3" } }, kubelet: { config: { failCgroupV1: false } } },
+      }),
+    {
+      what: "plainkube:overrides.etcd.config has something that etcd 3.5.7 does not know",
+      got: "tls-min-version",
+      expected: "a field of the configuration file of etcd 3.6.8",
+      remedy: "remove it, or set versions.kubernetes accordingly",
+    },
+    {
+      what: "plainkube:overrides.kubelet.config has something that kubelet 1.27.2 does not know",
+      got: "failCgroupV1",
+      expected: "a field of the configuration file of kubelet 1.36.3 or 1.35.4 or 1.34.10",
+      remedy: "remove it, or set versions.kubernetes accordingly",
+    },
+    {
+      what: "plainkube:runtime.evictionHard.containerfs.available needs a newer Kubernetes",
+      got: '"1Gi" with 1.27.2',
+      expected: "Kubernetes 1.29 or newer",
+      remedy: "change one of them",
+    },
+  ],
   "version with a v": [
     (c) => Object.assign(c, { versions: { kubernetes: "v1.36.3" } }),
     invalid("versions.kubernetes", '"v1.36.3"', "a version like 1.36.3"),
@@ -1534,7 +1605,7 @@ test("what looks odd and is right is taken", () => {
     clusterName: "123",
     network: { podCidr: "10.244.0.0/23", serviceCidr: "10.96.0.0/28", dnsDomain: "local" },
     binaries: { checksums: { coredns: "0".repeat(64), "kubelet-arm64": "0".repeat(64), "pause.tar": "0".repeat(64) } },
-    overrides: { kubelet: { flags: { v: 0, "feature-gates": "A=true,B=false", x: "" } } },
+    overrides: { kubelet: { flags: { v: 0, "feature-gates": "A=true,B=false", "node-labels": "" } } },
     runtime: { evictionHard: { "memory.available": "0.5Gi", "nodefs.available": "0%", "pid.available": "7.5%" } },
   });
   const spec = specOf(config);
