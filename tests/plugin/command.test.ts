@@ -192,7 +192,8 @@ describe("check", () => {
 });
 
 describe("diff", () => {
-  const inputs = { connection: secret({ host: "h", user: "root" }), create: "a", triggers: [1, "x"] };
+  const environment = { GREETING: "hello", NAME: "world" };
+  const inputs = { connection: secret({ host: "h", user: "root" }), create: "a", triggers: [1, "x"], environment };
 
   it("sees no change where there is none", async () => {
     const diff = await plugin.diff(REMOTE, inputs, { ...inputs, __internal: {} });
@@ -203,6 +204,8 @@ describe("diff", () => {
     const changes: [Properties, string, boolean][] = [
       [{ create: "b" }, "create", false],
       [{ update: "u" }, "update", false],
+      [{ environment: { ...environment, NAME: "moon" } }, "environment", false],
+      [{ environment: { GREETING: "hello" } }, "environment", false],
       [{ connection: secret({ host: "other", user: "root" }) }, "connection", false],
       [{ triggers: [2, "x"] }, "triggers", true],
       [{ triggers: [1] }, "triggers", true],
