@@ -28,8 +28,9 @@ async function configure(kubernetes: string): Promise<void> {
 
 /** Every component is of this version, and the cluster does its work. */
 async function assertWorks(version: string): Promise<void> {
-  const path = 'jsonpath={range .items[*]}{.metadata.name} {.status.nodeInfo.kubeletVersion}{"\\n"}{end}';
-  assert.equal(await cluster.kubectl("get", "nodes", "-o", path), `node1 v${version}\nnode2 v${version}\n`);
+  // A kubelet that was replaced says its version with its next status, every ten seconds.
+  const said = `--for=jsonpath={.status.nodeInfo.kubeletVersion}=v${version}`;
+  await cluster.kubectl("wait", "nodes", "node1", "node2", said, "--timeout=30s");
   const server = JSON.parse(await cluster.kubectl("get", "--raw", "/version"));
   assert.equal(server.gitVersion, `v${version}`);
   await cluster.assertServiceAnswers();

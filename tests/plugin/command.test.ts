@@ -192,12 +192,8 @@ describe("check", () => {
 });
 
 describe("diff", () => {
-  const inputs = {
-    connection: secret({ host: "h", user: "root" }),
-    create: "a",
-    environment: { A: "1" },
-    triggers: [1, "x"],
-  };
+  const environment = { GREETING: "hello", NAME: "world" };
+  const inputs = { connection: secret({ host: "h", user: "root" }), create: "a", triggers: [1, "x"], environment };
 
   it("sees no change where there is none", async () => {
     const diff = await plugin.diff(REMOTE, inputs, { ...inputs, __internal: {} });
@@ -208,7 +204,8 @@ describe("diff", () => {
     const changes: [Properties, string, boolean][] = [
       [{ create: "b" }, "create", false],
       [{ update: "u" }, "update", false],
-      [{ environment: { A: "2" } }, "environment", false],
+      [{ environment: { ...environment, NAME: "moon" } }, "environment", false],
+      [{ environment: { GREETING: "hello" } }, "environment", false],
       [{ connection: secret({ host: "other", user: "root" }) }, "connection", false],
       [{ triggers: [2, "x"] }, "triggers", true],
       [{ triggers: [1] }, "triggers", true],

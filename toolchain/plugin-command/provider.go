@@ -131,15 +131,17 @@ func (p *provider) Diff(_ context.Context, req *pulumirpc.DiffRequest) (*pulumir
 	if err != nil {
 		return nil, err
 	}
-	// What is no input goes before the comparison: names to ignore would be ignored inside of inputs, too.
-	for _, properties := range []resource.PropertyMap{old, news} {
-		for key := range properties {
-			if _, isInput := spec.InputProperties[string(key)]; !isInput {
-				delete(properties, key)
+	// Keys that Diff is told to pass over, it passes over at every depth: names in environment are none of the schema's.
+	inputs := func(all resource.PropertyMap) resource.PropertyMap {
+		only := resource.PropertyMap{}
+		for key, value := range all {
+			if _, isInput := spec.InputProperties[string(key)]; isInput {
+				only[key] = value
 			}
 		}
+		return only
 	}
-	diff := old.Diff(news)
+	diff := inputs(old).Diff(inputs(news))
 	if diff == nil {
 		return &pulumirpc.DiffResponse{Changes: pulumirpc.DiffResponse_DIFF_NONE, HasDetailedDiff: true}, nil
 	}
