@@ -1,10 +1,10 @@
 import { local } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import type { Host } from "../host/host.ts";
+import { sshTarget } from "../host/ssh.ts";
 import type { ClusterSpec } from "../spec.ts";
 import { type Pin, pinsFor } from "./pins.ts";
 import { type Stage, stagesOf } from "./stages.ts";
-import type { UploadOrder } from "./upload.ts";
 
 export interface BinariesArgs {
   readonly spec: ClusterSpec;
@@ -35,13 +35,6 @@ export class Binaries extends pulumi.ComponentResource {
     );
     const shown = Object.fromEntries(pins.flatMap(([, all]) => all.map((p) => [p.name, `${p.version} ${p.digest}`])));
     super("plainkube:binaries:Binaries", name, { host: host.spec.name, binaries: shown }, opts);
-    const order: UploadOrder = {
-      endpoint: { host: host.spec.address, port: host.spec.port, user: host.spec.user, hostKey: host.spec.hostKey },
-      ...(spec.ssh.jump && { jump: spec.ssh.jump }),
-      ...(spec.ssh.privateKeyFile && { privateKeyFile: spec.ssh.privateKeyFile }),
-      dialAttempts: spec.ssh.dialAttempts,
-      dialTimeoutSeconds: spec.ssh.dialTimeoutSeconds,
-    };
     let previous: pulumi.Resource = host.root;
     for (const [stage, ofStage] of pins) {
       previous = new local.Command(
@@ -49,7 +42,7 @@ export class Binaries extends pulumi.ComponentResource {
         {
           create: "node components/binaries/upload.ts",
           environment: {
-            PLAINKUBE_UPLOAD: JSON.stringify(order),
+            PLAINKUBE_UPLOAD: JSON.stringify(sshTarget(spec, host.spec)),
             PLAINKUBE_BINARIES: JSON.stringify(spec.binaries),
             PLAINKUBE_PINS: ofStage.map((p) => [p.name, p.version, p.arch, p.digest].join(" ")).join("\n"),
           },
