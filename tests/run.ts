@@ -6,6 +6,7 @@ import { prepare, projectDirectory, stackConfig } from "../lab/stack.ts";
 import { installPackages } from "../toolchain/apt.ts";
 import { buildRecipe, hostArch, recipe, withBuildCaches } from "../toolchain/modules.ts";
 import { which } from "../toolchain/run.ts";
+import { browserPackage, findBrowser } from "./browser.ts";
 
 /**
  * `npm test [-- PATH…]`: makes everything ready that the tests need, then runs all test files (or those below the paths)
@@ -23,7 +24,7 @@ const programs = { shellcheck: "shellcheck", sshd: "openssh-server", "ssh-agent"
 async function installPrograms(): Promise<void> {
   const missing = Object.entries(programs).filter(([program]) => which(program, ["/usr/sbin"]) === undefined);
   await installPackages(
-    missing.map(([, name]) => name),
+    [...missing.map(([, name]) => name), ...(findBrowser() ? [] : [browserPackage])],
     "npm test",
     log,
   );
@@ -47,6 +48,7 @@ const files = await testFiles(process.argv.slice(2));
 await installPrograms();
 const plugin = await withBuildCaches(async () => {
   await prepare(await stackConfig("dev"), log);
+  await buildRecipe(recipe("etcd-decode"), { arch: hostArch(), log });
   return buildRecipe(recipe("plugin-command"), { arch: hostArch(), log });
 });
 log(`running ${files.length} test files`);
