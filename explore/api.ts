@@ -1,6 +1,7 @@
 import { Agent, request } from "node:https";
 import { buffer } from "node:stream/consumers";
 import { parse } from "yaml";
+import type { OpenApiDocument } from "./answers.ts";
 import { maskSecrets } from "./mask.ts";
 
 /** Where the API server is, and as whom it is asked. */
@@ -140,12 +141,6 @@ export function masked(answer: ApiAnswer): ApiAnswer {
   const object: unknown = JSON.parse(answer.body.toString("utf8"));
   const shown = maskSecrets(object);
   return shown === object ? answer : { ...answer, body: Buffer.from(JSON.stringify(shown, null, 2)) };
-}
-
-/** An OpenAPI document of the API server. */
-export interface OpenApiDocument {
-  readonly name: string;
-  readonly url: string;
 }
 
 /** The documents that the running server has: one a group and version (OpenAPI 3), and the one of all (OpenAPI 2). */

@@ -6,7 +6,8 @@ import { shellWord } from "../components/host/shipment.ts";
 import { type SshCommand, type SshTarget, withSsh } from "../components/host/ssh.ts";
 import { paths } from "../components/paths.ts";
 import type { StoredFile } from "../toolchain/cache.ts";
-import { type KeyPage, type Listing, listKeys } from "./keys.ts";
+import type { EtcdStatus, Listing } from "./answers.ts";
+import { type KeyPage, listKeys } from "./keys.ts";
 import type { StoredValue } from "./stored.ts";
 
 /** What the page asks of etcd. */
@@ -15,13 +16,6 @@ export interface EtcdSource {
   list(prefix: string, from?: string): Promise<Listing>;
   /** Undefined if there is no such key. */
   value(key: string): Promise<StoredValue | undefined>;
-}
-
-export interface EtcdStatus {
-  readonly version: string;
-  readonly revision: number;
-  /** Bytes of the database. */
-  readonly size: number;
 }
 
 export interface EtcdReaderOptions {

@@ -1,3 +1,5 @@
+import type { Entry, Listing } from "./answers.ts";
+
 /** Keys of etcd shown as folders: a level at a time, however many keys lie below it. */
 
 /** Where kube-apiserver stores objects (its --etcd-prefix). */
@@ -14,24 +16,6 @@ export interface KeyPage {
 
 /** Reads the first `limit` keys from `start` to before `end`. */
 export type ReadKeys = (start: string, end: string, limit: number) => Promise<KeyPage>;
-
-/** A key, or a folder of keys. */
-export interface Entry {
-  /** What stands behind the folder that is listed; a folder's ends with `/`. */
-  readonly name: string;
-  readonly path: string;
-  /** Keys in the folder that were seen; 1 for a key. */
-  readonly keys: number;
-  /** Whether the folder holds more than were seen. */
-  readonly more: boolean;
-}
-
-export interface Listing {
-  readonly entries: readonly Entry[];
-  /** From where to go on; undefined at the end. */
-  readonly next: string | undefined;
-  readonly revision: number;
-}
 
 const batch = 1000;
 

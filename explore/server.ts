@@ -2,7 +2,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type ApiSource, apiRequest, isApiPath, masked, openApiDocuments } from "./api.ts";
+import type { RawPage, Status } from "./answers.ts";
+import { type ApiAnswer, type ApiSource, apiRequest, isApiPath, masked, openApiDocuments } from "./api.ts";
 import type { EtcdSource } from "./etcd.ts";
 import { problemWithKey, root } from "./keys.ts";
 import { type Decoder, hexDump, viewOf } from "./stored.ts";
@@ -167,10 +168,11 @@ async function passOn({ api, showSecrets }: Explored, url: URL): Promise<Reply> 
   return showSecrets ? got : masked(got);
 }
 
-async function status({ stack, apiEndpoint, api, etcd, showSecrets }: Explored) {
+async function status({ stack, apiEndpoint, api, etcd, showSecrets }: Explored): Promise<Status> {
   const failed = (error: Error) => ({ error: error.message });
+  const versionOf = (answer: ApiAnswer) => ({ version: JSON.parse(answer.body.toString("utf8")).gitVersion });
   const [version, store] = await Promise.all([
-    api.get("/version").then((answer) => JSON.parse(answer.body.toString("utf8")).gitVersion, failed),
+    api.get("/version").then(versionOf).catch(failed),
     etcd.status().catch(failed),
   ]);
   return { stack, apiEndpoint, showSecrets, api: version, etcd: store };
@@ -200,6 +202,7 @@ async function raw(explored: Explored, url: URL): Promise<Reply> {
     throw new HttpError(400, `offset: got ${url.searchParams.get("offset")}, expected a multiple of 16`);
   }
   const bytes = value.subarray(offset, offset + rawPage);
-  const next = offset + rawPage < value.length ? offset + rawPage : undefined;
-  return json({ dump: hexDump(bytes, offset), next });
+  const end = offset + rawPage;
+  const part: RawPage = { dump: hexDump(bytes, offset), ...(end < value.length && { next: end }) };
+  return json(part);
 }

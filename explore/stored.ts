@@ -2,38 +2,12 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { text } from "node:stream/consumers";
 import { yaml } from "../components/render.ts";
+import type { Encoding, StoredFacts, StoredView } from "./answers.ts";
 import { isSecret, isSecretKey, maskSecrets } from "./mask.ts";
 
 /** What etcd holds under a key. */
-export interface StoredValue {
-  readonly key: string;
+export interface StoredValue extends StoredFacts {
   readonly value: Buffer;
-  readonly createRevision: number;
-  readonly modRevision: number;
-  /** How often the key was written since it was made. */
-  readonly version: number;
-  /** Hexadecimal; undefined for a key that no lease ends. */
-  readonly lease: string | undefined;
-}
-
-/**
- * How a value is written: `protobuf` (kube-apiserver's own types), `json` (custom resources, CustomResourceDefinitions,
- * APIServices), `encrypted` (at rest, by the API server's --encryption-provider-config), or none of these.
- */
-export type Encoding = "protobuf" | "json" | "encrypted" | "other";
-
-/** A stored value as the page shows it. */
-export interface StoredView extends Omit<StoredValue, "value"> {
-  readonly encoding: Encoding;
-  /** Bytes of the value as it is stored. */
-  readonly size: number;
-  readonly apiVersion: string | undefined;
-  readonly kind: string | undefined;
-  /** The object; undefined where `note` says why there is none. */
-  readonly yaml: string | undefined;
-  readonly note: string | undefined;
-  /** Whether values of a Secret are hidden, here and in the raw bytes. */
-  readonly isMasked: boolean;
 }
 
 /** Turns a value in protobuf into the object, or throws. */

@@ -1,11 +1,12 @@
 import { ask, element, showProblem } from "./common.js";
 
-const select = element("document");
+const select = /** @type {HTMLSelectElement} */ (element("document"));
 const wanted = () => decodeURIComponent(new URLSearchParams(location.search).get("document") ?? "api/v1");
 
 const nothing = () => null;
 
 async function show() {
+  /** @type {import("../answers.ts").OpenApiDocument[]} */
   const documents = await ask("/explore/documents");
   select.replaceChildren(...documents.map(({ name, url }) => new Option(name, url, false, name === wanted())));
   select.addEventListener("change", () => {

@@ -1,4 +1,7 @@
-/** Asks the page's own server. Throws what it says is wrong. */
+/**
+ * Asks the page's own server. Throws what it says is wrong.
+ * @param {string} path
+ */
 export async function ask(path) {
   const response = await fetch(path).catch(() => {
     throw new Error("The page's server does not answer: start it again by npm run api:explore.");
@@ -8,29 +11,39 @@ export async function ask(path) {
   return answer;
 }
 
-/** The element with this id. */
+/**
+ * The element with this id.
+ * @param {string} id
+ */
 export function element(id) {
   const found = document.getElementById(id);
   if (!found) throw new Error(`the page has no element ${id}`);
   return found;
 }
 
-/** Shows what is wrong, or nothing any more. */
+/**
+ * Shows what is wrong, or nothing any more.
+ * @param {Error} [error]
+ */
 export function showProblem(error) {
   const place = element("problem");
   place.hidden = error === undefined;
   place.textContent = error === undefined ? "" : error.message;
 }
 
-/** A number of bytes as people read it. */
+/**
+ * A number of bytes as people read it.
+ * @param {number} count
+ */
 export const bytes = (count) => (count < 10240 ? `${count} B` : `${(count / 1048576).toFixed(2)} MiB`);
 
 async function showStatus() {
+  /** @type {import("../answers.ts").Status} */
   const { stack, apiEndpoint, api, etcd, showSecrets } = await ask("/explore/status");
   const parts = [
     `stack ${stack}`,
-    api.error ? "API server does not answer" : `Kubernetes ${api} at ${apiEndpoint}`,
-    etcd.error ? "etcd does not answer" : `etcd ${etcd.version}, ${bytes(etcd.size)}, revision ${etcd.revision}`,
+    "error" in api ? "API server does not answer" : `Kubernetes ${api.version} at ${apiEndpoint}`,
+    "error" in etcd ? "etcd does not answer" : `etcd ${etcd.version}, ${bytes(etcd.size)}, revision ${etcd.revision}`,
     showSecrets ? "Secrets are shown" : "values of Secrets are hidden",
   ];
   element("status").textContent = parts.join(" · ");

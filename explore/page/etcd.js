@@ -1,13 +1,19 @@
 import { ask, bytes, element, showProblem } from "./common.js";
 
 const root = "/registry/";
-const filter = element("filter");
+const filter = /** @type {HTMLInputElement} */ (element("filter"));
 
 /** The address keeps what is shown: a key, or a folder with `/` at its end. */
 const shownKey = () => decodeURIComponent(location.hash.slice(1)) || root;
+/** @param {string} key */
 const folderOf = (key) => key.slice(0, key.lastIndexOf("/") + 1);
+/** @param {string} key */
 const addressOf = (key) => `#${key.split("/").map(encodeURIComponent).join("/")}`;
 
+/**
+ * @param {string} text
+ * @param {string} key
+ */
 function link(text, key) {
   const made = document.createElement("a");
   made.href = addressOf(key);
@@ -15,13 +21,17 @@ function link(text, key) {
   return made;
 }
 
-/** The way to a folder, each part a link. */
+/**
+ * The way to a folder, each part a link.
+ * @param {string} folder
+ */
 function showFolders(folder) {
   const parts = folder.slice(1, -1).split("/");
   const links = parts.map((part, i) => link(part, `/${parts.slice(0, i + 1).join("/")}/`));
   element("folders").replaceChildren("/", ...links.flatMap((one) => [one, "/"]));
 }
 
+/** @param {import("../answers.ts").Entry} entry */
 function entryItem({ name, path, keys, more }) {
   const item = document.createElement("li");
   const made = link(name, path);
@@ -38,11 +48,16 @@ function entryItem({ name, path, keys, more }) {
 
 let listed = "";
 
-/** Lists what begins with a prefix; `from` goes on with a list that is there. */
+/**
+ * Lists what begins with a prefix; `from` goes on with a list that is there.
+ * @param {string} prefix
+ * @param {string} [from]
+ */
 async function list(prefix, from) {
   listed = prefix;
   showFolders(folderOf(prefix));
   const query = new URLSearchParams({ prefix, ...(from && { from }) });
+  /** @type {import("../answers.ts").Listing} */
   const { entries, next } = await ask(`/explore/keys?${query}`);
   // Another list was asked for meanwhile.
   if (listed !== prefix) return;
@@ -55,6 +70,7 @@ async function list(prefix, from) {
   more.onclick = () => list(prefix, next).catch(showProblem);
 }
 
+/** @param {import("../answers.ts").StoredView} view */
 function showFacts(view) {
   const facts = {
     kind: view.kind,
@@ -80,7 +96,12 @@ function showFacts(view) {
   );
 }
 
+/**
+ * @param {string} key
+ * @param {number} offset
+ */
 async function showRaw(key, offset) {
+  /** @type {import("../answers.ts").RawPage} */
   const { dump, next } = await ask(`/explore/raw?${new URLSearchParams({ key, offset: String(offset) })}`);
   const place = element("dump");
   place.hidden = false;
@@ -88,15 +109,21 @@ async function showRaw(key, offset) {
   const button = element("raw");
   button.hidden = next === undefined;
   button.textContent = "More stored bytes";
-  button.onclick = () => showRaw(key, next).catch(showProblem);
+  button.onclick = () => showRaw(key, next ?? 0).catch(showProblem);
 }
 
+/**
+ * @param {string} id
+ * @param {string} [text]
+ */
 function showText(id, text) {
   element(id).hidden = text === undefined || text === "";
   element(id).textContent = text ?? "";
 }
 
+/** @param {string} key */
 async function showValue(key) {
+  /** @type {import("../answers.ts").StoredView} */
   const view = await ask(`/explore/value?${new URLSearchParams({ key })}`);
   if (shownKey() !== key) return;
   element("key").textContent = key;

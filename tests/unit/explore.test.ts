@@ -412,7 +412,7 @@ describe("the page's server", () => {
     const { status, body } = await ask("/explore/status");
     assert.equal(status, 200);
     const { api: version, etcd: store } = JSON.parse(body);
-    assert.deepEqual([version, store], ["v1.36.3", { error: "etcd is gone" }]);
+    assert.deepEqual([version, store], [{ version: "v1.36.3" }, { error: "etcd is gone" }]);
     const gone = await ask("/api/v1/nodes");
     assert.deepEqual([gone.status, JSON.parse(gone.body)], [502, { message: "the API server does not answer" }]);
     assert.equal((await ask("/explore/value?key=/registry/pods/none")).status, 404);
