@@ -1,9 +1,31 @@
 import { ask, element, showProblem } from "./common.js";
 
 const select = /** @type {HTMLSelectElement} */ (element("document"));
+const filter = /** @type {HTMLInputElement} */ (element("filter"));
 const wanted = () => decodeURIComponent(new URLSearchParams(location.search).get("document") ?? "api/v1");
 
 const nothing = () => null;
+
+/** What this page has otherwise than Swagger UI: its own filter, by path, and no login: the server asks as the administrator. */
+const adapted = {
+  fn: { opsFilter: withPath },
+  wrapComponents: {
+    FilterContainer: () => nothing,
+    authorizeBtn: () => nothing,
+    authorizeOperationBtn: () => nothing,
+  },
+};
+
+/**
+ * The operations whose path contains a text.
+ * @param {Collection} tags
+ * @param {string} text
+ */
+function withPath(tags, text) {
+  return tags
+    .map((tag) => tag.update("operations", (all) => all.filter((one) => one.get("path").includes(text))))
+    .filter((tag) => tag.get("operations").size > 0);
+}
 
 async function show() {
   /** @type {import("../answers.ts").OpenApiDocument[]} */
@@ -13,20 +35,19 @@ async function show() {
     const name = select.selectedOptions[0]?.text ?? "";
     location.search = new URLSearchParams({ document: name }).toString();
   });
-  SwaggerUIBundle({
+  const ui = SwaggerUIBundle({
     url: select.value,
     domNode: element("swagger"),
     deepLinking: true,
-    // More than a thousand operations at once are too many to draw.
-    docExpansion: select.value === "/openapi/v2" ? "none" : "list",
+    docExpansion: "list",
     defaultModelsExpandDepth: -1,
     // The server refuses everything else.
     supportedSubmitMethods: ["get"],
     // Would ask a site elsewhere.
     validatorUrl: null,
-    // The server asks as the administrator, whatever is entered there.
-    plugins: [() => ({ wrapComponents: { authorizeBtn: () => nothing, authorizeOperationBtn: () => nothing } })],
+    plugins: [() => adapted],
   });
+  filter.addEventListener("input", () => ui.layoutActions.updateFilter(filter.value.trim()));
 }
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
