@@ -108,11 +108,8 @@ after(async () => {
 describe("the API page", () => {
   test("lists the operations of the running server, and executes a GET", async () => {
     await page.goto(origin);
+    await page.getByText(/stack dev · Kubernetes v1\.\d+\.\d+ at https:\/\/10\.90\.23\.41:6443 · etcd 3\./).waitFor();
     await page.locator(".opblock").first().waitFor();
-    assert.match(
-      await page.locator("#status").innerText(),
-      /stack dev · Kubernetes v1\.\d+\.\d+ at https:\/\/10\.90\.23\.41:6443 · etcd 3\./,
-    );
     await page.getByLabel("Paths that contain").fill("configmaps/{name}");
     const operation = page.locator("#operations-core_v1-readCoreV1NamespacedConfigMap");
     await operation.locator(".opblock-summary-control").click();
@@ -138,11 +135,13 @@ describe("the API page", () => {
 
   test("has every group's document, and the one of all", async () => {
     await page.goto(`${origin}/`);
+    await page.locator(".opblock").first().waitFor();
     const names = await page.getByLabel("OpenAPI document").locator("option").allInnerTexts();
     const versions = (await cluster.kubectl("api-versions")).trim().split("\n");
     for (const version of versions) assert.ok(names.includes(version === "v1" ? "api/v1" : `apis/${version}`), version);
     await page.getByLabel("OpenAPI document").selectOption("all, as OpenAPI 2");
-    await page.getByText("Kubernetes", { exact: false }).first().waitFor();
+    await page.waitForURL(/document=/);
+    await page.locator(".opblock").first().waitFor();
     await page.getByLabel("Paths that contain").fill("/apis/apps/v1/deployments");
     await page.locator("[data-tag=apps_v1]").waitFor();
   });
@@ -226,7 +225,10 @@ describe("the page's server", () => {
     assert.match(listening.stdout, /^LISTEN +\d+ +\d+ +127\.0\.0\.1:8765 [^\n]*\n$/);
   });
 
-  test("says so when its port is taken", async () => {
+  test("says so when its port is taken, or the stack is not there", async () => {
+    const nowhere = await inLan("node", "explore/main.ts", "--stack", "nowhere");
+    assert.equal(nowhere.code, 1);
+    assert.match(nowhere.stderr, /^plainkube: the stack nowhere cannot be read; .*no stack named 'nowhere' found/s);
     const second = await inLan(...explore);
     assert.equal(second.code, 1);
     assert.match(second.stderr, /port 8765 of 127\.0\.0\.1 is in use; .*--port 8766/);

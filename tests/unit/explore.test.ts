@@ -5,11 +5,15 @@ import type { AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
 import { parse } from "yaml";
-import { type ApiAnswer, apiRequest, masked, openApiDocuments, readKubeconfig } from "../../explore/api.ts";
+import { type ApiAnswer, ApiServer, apiRequest, masked, openApiDocuments, readKubeconfig } from "../../explore/api.ts";
+import { EtcdReader } from "../../explore/etcd.ts";
 import { behind, listKeys, problemWithKey, type ReadKeys } from "../../explore/keys.ts";
 import { maskSecrets } from "../../explore/mask.ts";
 import { explorer } from "../../explore/server.ts";
 import { encodingOf, hexDump, programDecoder, type StoredValue, viewOf } from "../../explore/stored.ts";
+
+// Nobody gets as far as comparing it.
+const hostKey = "ssh-ed25519 AAAA";
 
 /** Keys as etcd gives them: in order, from `start` to before `end`. */
 function storeOf(keys: readonly string[]): { read: ReadKeys; reads: () => number } {
@@ -293,6 +297,36 @@ describe("a request to the API server", () => {
       () => readKubeconfig(JSON.stringify({ ...config, "current-context": "a" })),
       /has no certificate-authority-data/,
     );
+  });
+});
+
+describe("what does not answer", () => {
+  test("is named with its address: the host", async () => {
+    const reader = new EtcdReader({
+      host: "node1",
+      target: {
+        endpoint: { host: "127.0.0.1", port: 1, user: "ops", hostKey },
+        dialAttempts: 1,
+        dialTimeoutSeconds: 5,
+      },
+      password: "",
+      etcdctl: async () => ({ path: "/dev/null", sha256: "", size: 0 }),
+    });
+    // Each request tries anew.
+    for (let i = 0; i < 2; i++) {
+      const refused = /^Error: etcd cannot be read on node1 \(ops@127\.0\.0\.1:1\): .*Connection refused; expected /;
+      await assert.rejects(reader.value("/registry/a"), refused);
+    }
+    await reader.close();
+  });
+
+  test("is named with its address: the API server", async () => {
+    const api = new ApiServer({ server: "https://127.0.0.1:1", ca: "", cert: "", key: "" });
+    await assert.rejects(
+      api.get("/version"),
+      /^Error: the API server at https:\/\/127\.0\.0\.1:1 does not answer: connect ECONNREFUSED/,
+    );
+    api.close();
   });
 });
 
