@@ -67,7 +67,11 @@ async function list(prefix, from) {
   if (!from && entries.length === 0) place.append("nothing");
   const more = element("more");
   more.hidden = !next;
-  more.onclick = () => list(prefix, next).catch(showProblem);
+  more.onclick = () => {
+    // Once: it comes back with the next part.
+    more.hidden = true;
+    list(prefix, next).catch(showProblem);
+  };
 }
 
 /** @param {import("../answers.ts").StoredView} view */
