@@ -68,6 +68,7 @@ async function picture(name: string, height: number): Promise<void> {
   const folder = process.env.PLAINKUBE_SCREENSHOTS;
   if (!folder) return;
   await page.setViewportSize({ width: 1180, height });
+  await page.locator("header").scrollIntoViewIfNeeded();
   await page.screenshot({ path: join(projectDirectory, folder, name) });
 }
 
