@@ -82,7 +82,7 @@ const fact = (name: string) => page.locator(`dt:text-is("${name}") + dd`).innerT
 
 before(async () => {
   const config = await stackConfig("dev");
-  const hosts = [{ name: "node1", address: "10.90.23.41", roles: ["control-plane", "worker"] }];
+  const hosts = [{ name: "node1", address: "10.90.23.41", roles: ["control-plane", "worker"], user: "ops" }];
   cluster = await TestCluster.make({ label: "exp", config: { ...config, "plainkube:hosts": hosts } });
   await cluster.up();
   await cluster.kubectl("create", "configmap", "colours", "--from-literal=sky=blue", "--from-literal=grass=green");
@@ -260,7 +260,7 @@ describe("the page's server", () => {
     await page.goto(`${origin}/etcd`);
     await page
       .getByRole("alert")
-      .getByText(/^etcd on node1 \(root@10\.90\.23\.41:22\) does not answer: /)
+      .getByText(/^etcd on node1 \(ops@10\.90\.23\.41:22\) does not answer: /)
       .waitFor();
     await page.getByText(/API server does not answer · etcd does not answer/).waitFor();
     await cluster.onHost("node1", "systemctl start etcd kube-apiserver");
