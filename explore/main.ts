@@ -54,11 +54,10 @@ async function main(): Promise<void> {
 
   const { spec, kubeconfig } = await readStack({ stack, configFile: values["config-file"], log });
   const host = spec.controlPlane;
-  const decoder = decoderProgram().catch((error: Error) => {
+  const program = await decoderProgram().catch((error: Error) => {
     log(`what is stored in protobuf will not be decoded: ${error.message}`);
     return error;
   });
-  await decoder;
   const api = new ApiServer(readKubeconfig(kubeconfig));
   const etcd = new EtcdReader({
     host: host.name,
@@ -68,7 +67,6 @@ async function main(): Promise<void> {
     etcdctl: () => etcdctl(spec),
   });
   const decode = programDecoder(async () => {
-    const program = await decoder;
     if (program instanceof Error) throw program;
     return program;
   });
