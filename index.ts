@@ -1,6 +1,5 @@
 import { RandomId } from "@pulumi/random";
 import { Access } from "./components/access/access.ts";
-import { Accounts } from "./components/accounts/accounts.ts";
 import { Addons } from "./components/addons/addons.ts";
 import { Binaries } from "./components/binaries/binaries.ts";
 import { loadSpec } from "./components/config.ts";
@@ -19,18 +18,16 @@ import { Users } from "./components/users/users.ts";
 const spec = await loadSpec();
 const system = parts[spec.system];
 
-// Hosts that are ready to take their roles; destroying them gives them back.
+// Hosts that are ready to take their roles, with verified binaries; destroying them gives them back.
 const { hex: cluster } = new RandomId("cluster", { byteLength: 4 });
 const hosts = spec.hosts.map((host) => new Host(host.name, { spec, host, cluster, ...planOf(spec, host) }));
-
-// Every key and certificate.
-const pki = spec.system === "minimal" ? new MinimalPki("pki", { spec }) : new Pki("pki", { spec });
-
-// Verified binaries on every host.
 const ready = hosts.map((host) => ({
   host,
   binaries: new Binaries(`${host.spec.name}-binaries`, { spec, host, stages: planOf(spec, host.spec).stages }),
 }));
+
+// Every key and certificate.
+const pki = spec.system === "minimal" ? new MinimalPki("pki", { spec }) : new Pki("pki", { spec });
 
 // etcd, API server, and the controllers.
 const [controlPlane] = ready
@@ -42,12 +39,10 @@ if (!controlPlane) throw new Error("no control plane: the configuration's check 
 const access = new Access("access", { spec, pki, controlPlane });
 
 // Container runtime, kubelet and the network, as soon as the API answers.
-const nodes = ready
-  .filter(() => system.has("nodes"))
-  .map((on) => new Node(on.host.spec.name, { spec, pki, after: access.ready, ...on }));
+const joining = system.has("nodes") ? ready : [];
+const nodes = joining.map((on) => new Node(on.host.spec.name, { spec, pki, after: access.ready, ...on }));
 
 // What users may do, and what runs inside the cluster.
-if (!system.has("controllers")) new Accounts("accounts", { access });
 const users = pki instanceof Pki ? new Users("users", { spec, pki, access, controlPlane }) : undefined;
 if (system.has("dns")) new Dns("dns", { spec, access, nodes });
 if (pki instanceof Pki) new Addons("addons", { spec, pki, access, nodes });

@@ -32,6 +32,12 @@ export interface StackOptions {
   readonly log: (line: string) => void;
 }
 
+/** What tells Pulumi the backend and the passphrase of a lab instance's folder. */
+export const backendIn = (directory: string) => ({
+  PULUMI_BACKEND_URL: `file://${join(directory, "state")}`,
+  PULUMI_CONFIG_PASSPHRASE_FILE: join(directory, "passphrase"),
+});
+
 /**
  * A stack of this project for a lab instance: backend, passphrase and the copy of its file that Pulumi writes to lie in the
  * instance's folder, so that a run leaves no trace in the project.
@@ -54,14 +60,13 @@ export class LabStack {
     const { instance, name, log } = options;
     const environment: Record<string, string> = { ...(await ensurePulumi(log)), PULUMI_STACK: name };
     if (!process.env.PULUMI_BACKEND_URL && !process.env.PULUMI_ACCESS_TOKEN) {
-      const backend = join(instance.directory, "state");
-      const passphrase = join(instance.directory, "passphrase");
-      await mkdir(backend, { recursive: true, mode: 0o700 });
+      const backend = backendIn(instance.directory);
+      const passphrase = backend.PULUMI_CONFIG_PASSPHRASE_FILE;
+      await mkdir(join(instance.directory, "state"), { recursive: true, mode: 0o700 });
       if (!existsSync(passphrase)) {
         await writeFile(passphrase, randomBytes(24).toString("base64url"), { mode: 0o600 });
       }
-      environment.PULUMI_BACKEND_URL = `file://${backend}`;
-      environment.PULUMI_CONFIG_PASSPHRASE_FILE = passphrase;
+      Object.assign(environment, backend);
     }
     const file = join(instance.directory, `Pulumi.${name}.yaml`);
     const stack = new LabStack(name, file, environment, instance.reachable ? [] : insideLan(instance));

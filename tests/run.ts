@@ -6,6 +6,7 @@ import { prepare, projectDirectory, stackConfig } from "../lab/stack.ts";
 import { installPackages } from "../toolchain/apt.ts";
 import { buildRecipe, hostArch, recipe, withBuildCaches } from "../toolchain/modules.ts";
 import { which } from "../toolchain/run.ts";
+import { browserPackage, findBrowser } from "./browser.ts";
 import { versionsUnderTest } from "./e2e/harness.ts";
 
 /**
@@ -24,7 +25,7 @@ const programs = { shellcheck: "shellcheck", sshd: "openssh-server", "ssh-agent"
 async function installPrograms(): Promise<void> {
   const missing = Object.entries(programs).filter(([program]) => which(program, ["/usr/sbin"]) === undefined);
   await installPackages(
-    missing.map(([, name]) => name),
+    [...missing.map(([, name]) => name), ...(findBrowser() ? [] : [browserPackage])],
     "npm test",
     log,
   );
@@ -49,9 +50,13 @@ const files = await testFiles(process.argv.slice(2).filter((argument) => argumen
 await installPrograms();
 const plugin = await withBuildCaches(async () => {
   const dev = await stackConfig("dev");
-  for (const config of [dev, await stackConfig("minimal")]) await prepare(config, log);
-  for (const kubernetes of files.some((file) => file.endsWith("e2e/versions.test.ts")) ? versionsUnderTest(all) : []) {
-    await prepare({ ...dev, "plainkube:versions": { kubernetes } }, log);
+  await prepare(dev, log);
+  if (files.some((file) => file.includes("e2e/") || file.includes("long/"))) {
+    const flannel = { "plainkube:network": { podNetwork: "flannel" } };
+    const examples = await Promise.all(["full", "minimal", "api-only"].map(stackConfig));
+    const versions = versionsUnderTest(all).map((kubernetes) => ({ ...dev, "plainkube:versions": { kubernetes } }));
+    for (const config of [...examples, { ...dev, ...flannel }, ...versions]) await prepare(config, log);
+    await buildRecipe(recipe("etcd-decode"), { arch: hostArch(), log });
   }
   return buildRecipe(recipe("plugin-command"), { arch: hostArch(), log });
 });

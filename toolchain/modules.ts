@@ -209,6 +209,13 @@ export const recipes: readonly Recipe[] = [
     disk: 5,
   },
   {
+    name: "etcd-decode",
+    version: "0.36.3",
+    dir: "etcd-decode",
+    packages: { "etcd-decode": "plainkube/toolchain/etcd-decode" },
+    disk: 2,
+  },
+  {
     name: "pause",
     version: "1.0.0",
     dir: "images/pause",

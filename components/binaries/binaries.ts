@@ -1,7 +1,7 @@
 import { local } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import type { Host } from "../host/host.ts";
-import { layoutOf } from "../paths.ts";
+import { sshTarget } from "../host/ssh.ts";
 import type { ClusterSpec } from "../spec.ts";
 import { type Pin, pinsFor } from "./pins.ts";
 import { type Stage, stagesOf } from "./stages.ts";
@@ -36,14 +36,6 @@ export class Binaries extends pulumi.ComponentResource {
     );
     const shown = Object.fromEntries(pins.flatMap(([, all]) => all.map((p) => [p.name, `${p.version} ${p.digest}`])));
     super("plainkube:binaries:Binaries", name, { host: host.spec.name, binaries: shown }, opts);
-    const order: UploadOrder = {
-      endpoint: { host: host.spec.address, port: host.spec.port, user: host.spec.user, hostKey: host.spec.hostKey },
-      ...(spec.ssh.jump && { jump: spec.ssh.jump }),
-      ...(spec.ssh.privateKeyFile && { privateKeyFile: spec.ssh.privateKeyFile }),
-      dialAttempts: spec.ssh.dialAttempts,
-      dialTimeoutSeconds: spec.ssh.dialTimeoutSeconds,
-      layout: layoutOf(spec),
-    };
     let previous: pulumi.Resource = host.root;
     for (const [stage, ofStage] of pins) {
       previous = new local.Command(
@@ -51,7 +43,10 @@ export class Binaries extends pulumi.ComponentResource {
         {
           create: "node components/binaries/upload.ts",
           environment: {
-            PLAINKUBE_UPLOAD: JSON.stringify(order),
+            PLAINKUBE_UPLOAD: JSON.stringify({
+              ...sshTarget(spec, host.spec),
+              layout: host.layout,
+            } satisfies UploadOrder),
             PLAINKUBE_BINARIES: JSON.stringify(spec.binaries),
             PLAINKUBE_PINS: ofStage.map((p) => [p.name, p.version, p.arch, p.digest].join(" ")).join("\n"),
           },

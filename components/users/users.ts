@@ -3,6 +3,7 @@ import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { type Access, bindingOf, deletedAtOnce } from "../access/access.ts";
 import { credentials, kubeconfigOf } from "../access/kubeconfig.ts";
+import { Accounts } from "../accounts/accounts.ts";
 import type { ControlPlane } from "../control-plane/control-plane.ts";
 import { rootShell } from "../host/shipment.ts";
 import type { Pki } from "../pki/pki.ts";
@@ -20,7 +21,8 @@ export interface UsersArgs {
 /**
  * The rights of the configuration's users, and the proof that they have them: on the control plane's host requests are
  * sent with each one's certificate, and answered as the API server's review says of the name and groups. Where nothing
- * else proves the system, the administrator and a request without a certificate are tried in any case.
+ * else proves the system, the administrator and a request without a certificate are tried in any case. Where no controller
+ * manager makes them, service accounts come along.
  */
 export class Users extends pulumi.ComponentResource {
   readonly outputs: {
@@ -33,6 +35,7 @@ export class Users extends pulumi.ComponentResource {
   constructor(name: string, args: UsersArgs, opts?: pulumi.ComponentResourceOptions) {
     super("plainkube:users:Users", name, {}, opts);
     const { spec, pki, access } = args;
+    if (!parts[spec.system].has("controllers")) new Accounts("accounts", { access }, { parent: this });
     const bindings = spec.users.flatMap((user) =>
       rightsOf(spec, user).map(({ clusterRole, namespace }) => {
         const id = [user.name, clusterRole, ...(namespace ? [namespace] : [])].join(":");

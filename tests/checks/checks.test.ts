@@ -20,6 +20,7 @@ const files = (pattern: string) =>
 describe("the sources", () => {
   test("are formatted and linted (biome)", () => passes("biome", "check", "--error-on-warnings", "."));
   test("have right types (tsc)", () => passes("tsc", "--noEmit"));
+  test("have right types in the browser (tsc)", () => passes("tsc", "--noEmit", "--project", "explore/page"));
   test("hold sound shell scripts (shellcheck)", async () => {
     const scripts = [...(await files("**/*.sh")), ".ci/run"];
     assert.ok(scripts.length > 8, `found only ${scripts}`);

@@ -76,7 +76,7 @@ test("names, types and parents stay as they are: others would replace what runs"
 test("all that is nobody's child is one of the runbook's steps, or the cluster's number", () => {
   const all = ["access", "addons", "binaries", "control-plane", "dns", "host", "node", "pki", "proof", "users"];
   each((cluster) => {
-    const alone = [...all.filter((step) => !["dns", "node", "proof"].includes(step)), "accounts"];
+    const alone = [...all.filter((step) => !["dns", "node", "proof"].includes(step))];
     const steps = cluster === "api-only" ? alone : all;
     const tops = resourcesOf(cluster).filter((r) => r.parent === "");
     const concerns = tops.map((r) => (r.type.startsWith("plainkube:") ? r.type.split(":")[1] : `${r.type} ${r.name}`));

@@ -1,0 +1,98 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expandPath } from "../expand-path.ts";
+import type { ClusterSpec, Endpoint, HostSpec } from "../spec.ts";
+import { shellWord } from "./shipment.ts";
+
+/** How to reach a host by OpenSSH. */
+export interface SshTarget {
+  readonly endpoint: Endpoint;
+  readonly jump?: Endpoint;
+  /** As in ssh.privateKeyFile; without it, the SSH agent. */
+  readonly privateKeyFile?: string;
+  readonly dialAttempts: number;
+  readonly dialTimeoutSeconds: number;
+}
+
+/** How a stack reaches one of its hosts. */
+export const sshTarget = ({ ssh }: Pick<ClusterSpec, "ssh">, host: HostSpec): SshTarget => ({
+  endpoint: { host: host.address, port: host.port, user: host.user, hostKey: host.hostKey },
+  ...(ssh.jump && { jump: ssh.jump }),
+  ...(ssh.privateKeyFile && { privateKeyFile: ssh.privateKeyFile }),
+  dialAttempts: ssh.dialAttempts,
+  dialTimeoutSeconds: ssh.dialTimeoutSeconds,
+});
+
+/** OpenSSH's settings for a target: pinned keys only, nothing of the user's own configuration. */
+export function sshConfig(target: SshTarget, directory: string): { config: string; knownHosts: string } {
+  const block = (alias: string, e: Endpoint, extra: string[] = []) =>
+    [
+      `Host ${alias}`,
+      `  HostName ${e.host}`,
+      `  Port ${e.port}`,
+      `  User ${e.user}`,
+      `  HostKeyAlias ${alias}`,
+      ...extra.map((line) => `  ${line}`),
+    ].join("\n");
+  const common = [
+    "Host *",
+    "  StrictHostKeyChecking yes",
+    `  UserKnownHostsFile "${directory}/known_hosts"`,
+    "  GlobalKnownHostsFile /dev/null",
+    "  UpdateHostKeys no",
+    `  ConnectionAttempts ${target.dialAttempts}`,
+    `  ConnectTimeout ${target.dialTimeoutSeconds}`,
+    "  ServerAliveInterval 10",
+    "  ServerAliveCountMax 3",
+    "  PreferredAuthentications publickey",
+    "  LogLevel ERROR",
+    ...(target.privateKeyFile
+      ? [
+          `  IdentityFile "${expandPath(target.privateKeyFile, process.cwd())}"`,
+          "  IdentitiesOnly yes",
+          "  IdentityAgent none",
+        ]
+      : []),
+  ].join("\n");
+  const blocks = [block("target", target.endpoint, target.jump ? ["ProxyJump jump"] : [])];
+  if (target.jump) blocks.push(block("jump", target.jump));
+  const keys = [`target ${target.endpoint.hostKey}`, ...(target.jump ? [`jump ${target.jump.hostKey}`] : [])];
+  return { config: `${[...blocks, common].join("\n\n")}\n`, knownHosts: `${keys.join("\n")}\n` };
+}
+
+/** A command that runs a script as root and leaves standard input to it. */
+const asRoot = (script: string): string =>
+  `if [ "$(id -u)" = 0 ]; then run=; else run="sudo -n"; fi; exec $run bash -c ${shellWord(script)}`;
+
+/** What `withSsh` hands to its user: a command line, and the environment that it needs. */
+export interface SshCommand {
+  readonly program: string;
+  readonly args: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** Calls `use` with the command that runs a script as root on a host; what that needs on this machine is gone afterwards. */
+export async function withSsh<T>(
+  target: SshTarget,
+  password: string,
+  script: string,
+  use: (command: SshCommand) => Promise<T>,
+): Promise<T> {
+  const directory = await mkdtemp(join(tmpdir(), "plainkube-ssh-"));
+  try {
+    const { config, knownHosts } = sshConfig(target, directory);
+    const [configFile, askpass] = [join(directory, "config"), join(directory, "askpass")];
+    await writeFile(configFile, config, { mode: 0o600 });
+    await writeFile(join(directory, "known_hosts"), knownHosts, { mode: 0o600 });
+    await writeFile(askpass, '#!/bin/sh\nprintf "%s\\n" "$PLAINKUBE_KEY_PASSWORD"\n', { mode: 0o700 });
+    const asked = { SSH_ASKPASS: askpass, SSH_ASKPASS_REQUIRE: "force", PLAINKUBE_KEY_PASSWORD: password };
+    return await use({
+      program: "ssh",
+      args: ["-F", configFile, "-T", "target", asRoot(script)],
+      env: { ...process.env, ...(password !== "" && asked) },
+    });
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,68 @@
+import { existsSync } from "node:fs";
+import { join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type ClusterSpec, parseCluster } from "../components/spec.ts";
+import { backendIn, projectDirectory } from "../lab/stack.ts";
+import { ensurePulumi } from "../toolchain/pulumi.ts";
+import { run } from "../toolchain/run.ts";
+
+export interface StackOptions {
+  readonly stack: string;
+  /** The stack's file; default: the lab's working copy for a stack of the lab, else Pulumi's own default. */
+  readonly configFile: string | undefined;
+  readonly log: (line: string) => void;
+}
+
+/** What the page takes from a stack: its checked configuration, and the administrator's kubeconfig. */
+export interface StackAccess {
+  readonly spec: ClusterSpec;
+  readonly kubeconfig: string;
+}
+
+/** Folder of the lab's stack `dev`. */
+const lab = join(projectDirectory, ".lab", "dev");
+
+/** Reads a stack as `pulumi config` and `pulumi stack output` show it, secrets included. Throws with what to do. */
+export async function readStack({ stack, configFile, log }: StackOptions): Promise<StackAccess> {
+  const env: NodeJS.ProcessEnv = { ...process.env, ...(await ensurePulumi(log)) };
+  const isElsewhere = Boolean(env.PULUMI_BACKEND_URL || env.PULUMI_ACCESS_TOKEN);
+  if (!isElsewhere && existsSync(join(lab, "state"))) Object.assign(env, backendIn(lab));
+  const file = configFile ?? labFile(env.PULUMI_BACKEND_URL ?? "", stack);
+  const pulumi = (...args: string[]) =>
+    run("pulumi", [...args, "--show-secrets", "--stack", stack, "--non-interactive"], {
+      cwd: projectDirectory,
+      env,
+      timeout: 60_000,
+    }).catch((error: Error) => {
+      throw new Error(
+        `the stack ${stack} cannot be read; expected one that \`pulumi up\` has made. Make it (\`npm run lab\`, or docs/own-hosts.md), or ` +
+          `name another: npm run api:explore -- --stack NAME [--config-file FILE]\n${error.message}`,
+      );
+    });
+  const [config, kubeconfig] = await Promise.all([
+    pulumi("config", "--json", ...(file ? ["--config-file", file] : [])),
+    pulumi("stack", "output", "kubeconfig"),
+  ]);
+  const spec = parseCluster(settings(config), {
+    projectDirectory,
+    isPreview: false,
+    agentSocket: process.env.SSH_AUTH_SOCK,
+  });
+  return { spec, kubeconfig };
+}
+
+/** The working copy of a stack's file, for a backend in a folder below .lab. */
+function labFile(backend: string, stack: string): string | undefined {
+  if (!backend.startsWith("file:///")) return undefined;
+  const file = join(fileURLToPath(backend), "..", `Pulumi.${stack}.yaml`);
+  return relative(join(projectDirectory, ".lab"), file).startsWith("..") || !existsSync(file) ? undefined : file;
+}
+
+/** `pulumi config --json` as plain settings, keys without the project's name. */
+function settings(shown: string): Record<string, unknown> {
+  const values = JSON.parse(shown) as Record<string, { value?: string; objectValue?: unknown }>;
+  const own = Object.entries(values).filter(([key]) => key.startsWith("plainkube:"));
+  return Object.fromEntries(
+    own.map(([key, { value, objectValue }]) => [key.slice("plainkube:".length), objectValue ?? value]),
+  );
+}
