@@ -158,7 +158,8 @@ export class Removals {
           left(),
           manifest(name),
         );
-        if (made.code !== 0 && (isRefusal(made.stderr) || left() <= 0)) return end(lastLine(made.stderr));
+        if (made.code !== 0 && (isRefusal(made.stderr) || left() <= 0))
+          return end(lastLine(made.stderr) || "the API does not answer");
         const seen = sign?.() ?? "";
         if (seen !== "") return end(seen);
         if (made.code !== 0) await sleep(200);
