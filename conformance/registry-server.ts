@@ -1,6 +1,7 @@
 import { createReadStream } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 
 /**
@@ -41,6 +42,7 @@ async function answer({ method, url = "" }: IncomingMessage, response: ServerRes
       .pipe(response);
 }
 
-createServer((request, response) => {
+const server = createServer((request, response) => {
   answer(request, response).catch(() => response.writeHead(500).end());
-}).listen(Number(port), address, () => console.log("listening"));
+});
+server.listen(Number(port), address, () => console.log(`listening on port ${(server.address() as AddressInfo).port}`));

@@ -46,16 +46,17 @@ interface Index {
   readonly manifests: readonly { readonly digest: string; readonly mediaType: string }[];
 }
 
-/** Lays the images' blobs into one folder, with a list of what is found under which name. */
-async function unpack(images: readonly Image[], directory: string): Promise<void> {
+/** Lays the images' blobs into one folder, with a list of what is found under which name, as the server takes it. */
+export async function unpack(images: readonly Image[], directory: string): Promise<void> {
   const manifests: Record<string, { digest: string; mediaType: string }> = {};
   for (const { ref, path } of images) {
     await must(["tar", "--extract", "--file", path, "--directory", directory]);
     const index: Index = JSON.parse(await readFile(join(directory, "index.json"), "utf8"));
     const [, repository, tag] = new RegExp(`^${host}/(.+):(.+)$`).exec(ref) ?? [];
     const [manifest] = index.manifests;
-    if (!repository || !manifest)
-      throw new Error(`image ${ref}: got no manifest, expected one of ${host}; see images.ts`);
+    if (!repository || !manifest) {
+      throw new Error(`image ${ref}: got no image of ${host}, expected one; correct it in conformance/images.ts`);
+    }
     const { digest, mediaType } = manifest;
     for (const name of [tag, digest]) manifests[`${repository} ${name}`] = { digest, mediaType };
   }
