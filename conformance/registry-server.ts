@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 /**
  * Serves a folder of images as a registry does to those who pull (OCI distribution specification: manifests and blobs),
- * until it is killed. Arguments: the folder, address, port. The folder holds `blobs/sha256/…` and `manifests.json`.
+ * as long as its standard input is open. Arguments: the folder, address, port. The folder holds `blobs/sha256/…` and `manifests.json`.
  */
 const [directory = "", address = "", port = ""] = process.argv.slice(2);
 
@@ -46,3 +46,5 @@ const server = createServer((request, response) => {
   answer(request, response).catch(() => response.writeHead(500).end());
 });
 server.listen(Number(port), address, () => console.log(`listening on port ${(server.address() as AddressInfo).port}`));
+// So that it does not outlive the run, however that ends.
+process.stdin.resume().on("close", () => process.exit());

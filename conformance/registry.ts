@@ -67,7 +67,7 @@ export async function unpack(images: readonly Image[], directory: string): Promi
 async function start({ instance }: Cluster, directory: string): Promise<ChildProcess> {
   const script = join(import.meta.dirname, "registry-server.ts");
   const [program = "", ...args] = [...insideLan(instance), process.execPath, script, directory, GATEWAY, String(port)];
-  const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(program, args, { stdio: "pipe" });
   let errors = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     errors += text;

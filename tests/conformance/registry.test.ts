@@ -39,7 +39,7 @@ test("an image is pulled from the registry by tag and by digest; what it does no
   await unpack([await image("some/tool:1.0"), await image("other:2.0-1")], directory);
   const script = join(import.meta.dirname, "../../conformance/registry-server.ts");
   const server = spawn(process.execPath, [script, directory, "127.0.0.1", "0"], {
-    stdio: ["ignore", "pipe", "inherit"],
+    stdio: ["pipe", "pipe", "inherit"],
   });
   try {
     const [line] = await once(server.stdout.setEncoding("utf8"), "data");
@@ -62,6 +62,9 @@ test("an image is pulled from the registry by tag and by digest; what it does no
     assert.equal((await fetch(`${base}/other/manifests/2.0-1`)).status, 200);
     const missing = ["some/tool/manifests/2.0-1", `some/tool/blobs/sha256:${"0".repeat(64)}`, "some/tool/blobs/none"];
     for (const path of missing) assert.equal((await fetch(`${base}/${path}`)).status, 404, path);
+
+    server.stdin.end();
+    assert.deepEqual(await once(server, "close"), [0, null], "it ends with its input");
   } finally {
     server.kill();
   }
