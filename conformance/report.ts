@@ -10,7 +10,7 @@ export function markdown(records: readonly RunRecord[], total: number): string {
   return [
     "# Conformance",
     "",
-    `${total} [Conformance] specs of the official suite: **${summaryLine(outcomes)}**.`,
+    `Of ${total} [Conformance] specs of the official suite: **${summaryLine(outcomes)}**.`,
     ...(missing.length > 0 ? [`Not run yet: part ${missing.join(", ")} of ${records[0]?.part?.of}.`] : []),
     "",
     ...table(["run", "Kubernetes", "cluster", "started", "minutes", ...kinds], records.map(rowOf)),
