@@ -36,7 +36,10 @@ test("parts that have been run make one report, with those that are missing name
   assert.equal(summaryLine(merge([first, third])), "2 passed, 1 failed, 1 not runnable");
   assert.deepEqual(missingParts([first, third]), [2]);
   const text = markdown([first, third], 9);
-  assert.match(text, /^Of 9 \[Conformance\] specs of the official suite: \*\*2 passed, 1 failed, 1 not runnable\*\*\.$/m);
+  assert.match(
+    text,
+    /^Of 9 \[Conformance\] specs of the official suite: \*\*2 passed, 1 failed, 1 not runnable\*\*\.$/m,
+  );
   assert.match(text, /^Not run yet: part 2 of 3\.$/m);
   assert.match(text, /^\| 1 of 3 \| 1\.2\.3 \| the lab x \| 2030-01-02T10:00:00\.000Z \| 1\.5 \| 1 \| 1 \| 0 \|$/m);
   assert.match(text, /^\| \*\*sig-node\*\* \| {2}\| 1 \| 1 \| 1 \|\n\| {2}\| Pods \| 1 \| 1 \| 1 \|$/m);
