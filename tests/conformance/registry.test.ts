@@ -64,7 +64,11 @@ test("an image is pulled from the registry by tag and by digest; what it does no
     for (const path of missing) assert.equal((await fetch(`${base}/${path}`)).status, 404, path);
 
     server.stdin.end();
-    assert.deepEqual(await once(server, "close"), [0, null], "it ends with its input");
+    assert.deepEqual(
+      await once(server, "close", { signal: AbortSignal.timeout(10_000) }),
+      [0, null],
+      "it ends with its input",
+    );
   } finally {
     server.kill();
   }
