@@ -1,12 +1,10 @@
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { binary, paths } from "../components/paths.ts";
 import { clusterSchema } from "../components/schema.ts";
-import { createInstance, destroyInstance, type LabInstance, listInstances, runOnHost } from "../lab/instance.ts";
+import { createInstance, destroyInstance, type LabInstance, listInstances } from "../lab/instance.ts";
 import { LabStack, prepare, projectDirectory, stackConfig } from "../lab/stack.ts";
 import type { Log } from "../toolchain/cache.ts";
-import type { Image } from "../toolchain/images.ts";
 
 /** A cluster to run the suite against. */
 export interface Cluster {
@@ -77,29 +75,4 @@ async function factsOf(
   const { kubernetes } = clusterSchema.shape.versions.parse(config["plainkube:versions"] ?? {});
   const { dnsDomain } = clusterSchema.shape.network.parse(config["plainkube:network"] ?? {});
   return { kubernetes, dnsDomain, ...(await prepare(config, log)) };
-}
-
-/** Loads images into the container runtime of every host, pinned, since no registry has them. */
-export async function loadImages({ instance }: Cluster, images: readonly Image[], log: Log): Promise<void> {
-  const ctr = `${binary("ctr")} --address ${paths.containerdSocket} --namespace k8s.io images`;
-  log(`loading ${images.length} images into ${instance.hosts.map((host) => host.name).join(" and ")}`);
-  for (const { ref, path } of images) {
-    // Text, because a session's input is text.
-    const input = (await readFile(path)).toString("base64");
-    const command = [
-      "set -euo pipefail",
-      `base64 -d | ${ctr} import --local - >/dev/null`,
-      `${ctr} label '${ref}' io.cri-containerd.pinned=pinned >/dev/null`,
-    ].join("\n");
-    await Promise.all(
-      instance.hosts.map(async ({ name }) => {
-        const loaded = await runOnHost(instance, name, command, { input, timeoutSeconds: 300 });
-        if (loaded.code === 0) return;
-        throw new Error(
-          `host ${name}: loading ${ref} ended with code ${loaded.code}, expected 0: ${loaded.stderr.trim()}; ` +
-            "see `journalctl -u plainkube-containerd` on the host",
-        );
-      }),
-    );
-  }
 }

@@ -17,6 +17,8 @@ export const packages = [
   "libc-bin",
   "mawk",
   "netcat-openbsd",
+  "nginx",
+  "nginx-common",
   "sed",
   "util-linux",
 ] as const;

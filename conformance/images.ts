@@ -1,32 +1,44 @@
 import { createHash } from "node:crypto";
-import { basename } from "node:path";
-import { must } from "../lab/shell.ts";
 import { type Log, readRecord, type StoredFile, withScratch, writeRecord } from "../toolchain/cache.ts";
-import { assembleImage, type Image, type ImageFile, type ImageSpec } from "../toolchain/images.ts";
+import { assembleImage, type Image, type ImageSpec } from "../toolchain/images.ts";
 import { buildRecipe, recipe, recipeKey } from "../toolchain/modules.ts";
 import type { Arch } from "../toolchain/releases.ts";
 import { buildBusybox } from "./busybox.ts";
-import { librariesOf, packages, pick, type Unpacked, unpackPackages } from "./debian.ts";
+import { packages, type Unpacked, unpackPackages } from "./debian.ts";
+import { accounts, agnhostFiles, glibcFiles, linksTo, listApplets, nginxFiles, type Place } from "./image-files.ts";
 
-/** The suite's images that are put together here, as the suite of 1.36.3 names them. */
+/** The images that the [Conformance] specs run, as the suite of 1.36.3 names them. */
 export const refs = {
   agnhost: "registry.k8s.io/e2e-test-images/agnhost:2.63.0",
+  agnhostPrevious: "registry.k8s.io/e2e-test-images/agnhost:2.55",
   busybox: "registry.k8s.io/e2e-test-images/busybox:1.37.0-1",
+  etcd: "registry.k8s.io/etcd:3.6.8-0",
   glibcDnsTesting: "registry.k8s.io/e2e-test-images/glibc-dns-testing:2.0.0",
+  kitten: "registry.k8s.io/e2e-test-images/kitten:1.8",
   nautilus: "registry.k8s.io/e2e-test-images/nautilus:1.8",
+  nginx: "registry.k8s.io/e2e-test-images/nginx:1.15-4",
   nonewprivs: "registry.k8s.io/e2e-test-images/nonewprivs:1.4",
   pause: "registry.k8s.io/pause:3.10.2",
+  sampleApiserver: "registry.k8s.io/e2e-test-images/sample-apiserver:1.29.2",
 } as const;
+
+/** What they hold beside the suite's own programs, busybox and Debian's packages. */
+const programs = [
+  recipe("agnhost", "1.34.10"),
+  recipe("coredns"),
+  recipe("etcd", "3.6.8"),
+  recipe("pause"),
+  recipe("sample-apiserver", "0.29.2"),
+];
 
 /** Programs and files by output name. */
 type Built = Readonly<Record<string, StoredFile>>;
 
-// Raise it with every change of what is put into an image below.
-const format = 1;
+// Raise it with every change of what is put into an image here or in image-files.ts.
+const format = 2;
 
 /** All images of `refs` as OCI archives, from the cache if they are there. */
 export async function assembleImages(suite: Built, version: string, arch: Arch, log: Log): Promise<Image[]> {
-  const programs = ["coredns", "pause"].map((name) => recipe(name));
   const busybox = await buildBusybox(arch, log);
   const keys = [recipe("conformance", version), ...programs]
     .map((what) => recipeKey(what, arch))
@@ -55,7 +67,7 @@ function take(files: Built, name: string): StoredFile {
 }
 
 async function specsOf(built: Built, debian: Unpacked): Promise<Omit<ImageSpec, "arch">[]> {
-  const program = (name: string, path: string, mode = 0o755): ImageFile => {
+  const program: Place = (name, path, mode = 0o755) => {
     const { path: source, sha256 } = take(built, name);
     return { path, source, sha256, mode };
   };
@@ -65,22 +77,31 @@ async function specsOf(built: Built, debian: Unpacked): Promise<Omit<ImageSpec, 
   // Root's own folders first: the suite runs `ip` and the like by name.
   const env = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" };
   const dirs = { "/tmp": 0o1777, "/root": 0o700, "/uploads": 0o755 };
+  const page = (name: string) => [
+    program(`${name}.jpg`, `/${name}.jpg`, 0o644),
+    program(`${name}.json`, "/data.json", 0o644),
+  ];
+  const agnhostImage = { dirs, env, entrypoint: ["/agnhost"], cmd: ["pause"] };
+  const webserver = { ...agnhostImage, cmd: ["test-webserver"] };
   return [
-    { ref: refs.agnhost, files: agnhost, dirs, env, entrypoint: ["/agnhost"], cmd: ["pause"] },
+    { ref: refs.agnhost, files: agnhost, ...agnhostImage },
     {
-      ref: refs.nautilus,
-      files: [
-        ...agnhost,
-        program("nautilus.jpg", "/nautilus.jpg", 0o644),
-        program("nautilus.json", "/data.json", 0o644),
-      ],
-      dirs,
-      env,
-      entrypoint: ["/agnhost"],
-      cmd: ["test-webserver"],
+      ref: refs.agnhostPrevious,
+      files: await agnhostFiles(debian, program, busybox, "agnhost-2.56"),
+      ...agnhostImage,
     },
+    { ref: refs.nautilus, files: [...agnhost, ...page("nautilus")], ...webserver },
+    { ref: refs.kitten, files: [...agnhost, ...page("kitten"), osRelease], ...webserver },
     { ref: refs.busybox, files: [...accounts(), ...busybox()], dirs, env, entrypoint: [], cmd: ["sh"] },
     { ref: refs.glibcDnsTesting, files: await glibcFiles(debian), dirs, env, entrypoint: [], cmd: ["bash"] },
+    {
+      ref: refs.nginx,
+      files: [...busybox(), ...(await nginxFiles(debian))],
+      dirs,
+      env,
+      entrypoint: [],
+      cmd: ["nginx", "-g", "daemon off;"],
+    },
     {
       ref: refs.nonewprivs,
       files: [...accounts(), program("nnp", "/usr/local/bin/nnp", 0o4755)],
@@ -89,107 +110,25 @@ async function specsOf(built: Built, debian: Unpacked): Promise<Omit<ImageSpec, 
       entrypoint: [],
       cmd: ["nnp"],
     },
+    {
+      ref: refs.etcd,
+      files: ["etcd", "etcdctl", "etcdutl"].map((name) => program(name, `/usr/local/bin/${name}`)),
+      dirs: { "/tmp": 0o1777 },
+      entrypoint: [],
+      cmd: ["etcd"],
+    },
+    {
+      ref: refs.sampleApiserver,
+      files: [program("sample-apiserver", "/sample-apiserver")],
+      dirs: { "/tmp": 0o1777 },
+      entrypoint: ["/sample-apiserver"],
+    },
     { ref: refs.pause, files: [program("pause", "/pause")], user: "65535:65535", entrypoint: ["/pause"] },
   ];
 }
 
-/** What its Dockerfile puts there, with busybox for the shell and the small tools, as on Alpine. */
-async function agnhostFiles(
-  debian: Unpacked,
-  program: (name: string, path: string, mode?: number) => ImageFile,
-  busybox: (taken: ReadonlySet<string>) => ImageFile[],
-): Promise<ImageFile[]> {
-  const dynamic = [
-    "/bin/bash",
-    "/bin/ip",
-    "/bin/nc.openbsd",
-    "/bin/ss",
-    "/usr/bin/curl",
-    "/usr/bin/dig",
-    "/usr/bin/getent",
-    "/usr/bin/host",
-    "/usr/bin/iperf",
-    "/usr/bin/ipcs",
-    "/usr/bin/nslookup",
-  ];
-  const names = new Set(["nc", ...dynamic.map((path) => basename(path))]);
-  const users = [{ name: "user-defined-in-image", uid: 1000 }];
-  const groups = [{ name: "group-defined-in-image", gid: 50000, members: ["user-defined-in-image"] }];
-  return [
-    ...accounts(users, groups),
-    ...busybox(names),
-    ...(await Promise.all(dynamic.map((path) => pick(debian, path)))),
-    ...(await librariesOf(debian, dynamic)),
-    { path: "/usr/bin/nc", symlink: "/bin/nc.openbsd" },
-    { path: "/usr/local/bin/iperf", symlink: "/usr/bin/iperf" },
-    program("agnhost", "/agnhost"),
-    { path: "/agnhost-2", symlink: "agnhost" },
-    program("coredns", "/coredns"),
-    program("localhost.crt", "/localhost.crt", 0o644),
-    program("localhost.key", "/localhost.key", 0o644),
-  ];
-}
-
-/** Paths of busybox' applets in the layout that it proposes. */
-async function listApplets(busybox: string): Promise<string[]> {
-  // It decides by its name what to be, and in the cache it has another.
-  const list = await must(["bash", "-c", 'exec -a busybox "$0" --list-full', busybox]);
-  return list.split("\n").flatMap((path) => (path ? [`/${path}`] : []));
-}
-
-/** One program under the names of all its applets, but for those that something else takes. */
-function linksTo(applets: readonly string[], taken: ReadonlySet<string> = new Set()): ImageFile[] {
-  const paths = applets.filter((path) => path !== "/bin/busybox" && !taken.has(basename(path)));
-  // The official image has them all in /bin.
-  const links = new Set(paths.flatMap((path) => [path, `/bin/${basename(path)}`]));
-  return [...links].map((path) => ({ path, symlink: "/bin/busybox" }));
-}
-
-/** A small Debian: glibc's resolver, GNU tools and dig. */
-async function glibcFiles(debian: Unpacked): Promise<ImageFile[]> {
-  const programs = [
-    ...["bash", "cat", "date", "echo", "grep", "hostname", "ls", "mkdir", "rm", "sed", "sleep"].map((n) => `/bin/${n}`),
-    ...["dig", "env", "getent", "head", "host", "id", "mawk", "nslookup", "seq", "sort", "test", "tr", "wc"].map(
-      (n) => `/usr/bin/${n}`,
-    ),
-  ];
-  return [
-    ...accounts(),
-    ...(await Promise.all(programs.map((path) => pick(debian, path)))),
-    ...(await librariesOf(debian, programs)),
-    { path: "/bin/sh", symlink: "bash" },
-    { path: "/usr/bin/awk", symlink: "mawk" },
-  ];
-}
-
-interface User {
-  readonly name: string;
-  readonly uid: number;
-}
-
-interface Group {
-  readonly name: string;
-  readonly gid: number;
-  readonly members: readonly string[];
-}
-
-/** Users, groups and the order in which names are looked up. */
-function accounts(users: readonly User[] = [], groups: readonly Group[] = []): ImageFile[] {
-  const passwd = [
-    "root:x:0:0:root:/root:/bin/sh",
-    ...users.map(({ name, uid }) => `${name}:x:${uid}:${uid}::/:/bin/sh`),
-    "nobody:x:65534:65534:nobody:/:/bin/false",
-  ];
-  const group = [
-    "root:x:0:",
-    ...users.map(({ name, uid }) => `${name}:x:${uid}:`),
-    ...groups.map(({ name, gid, members }) => `${name}:x:${gid}:${members.join(",")}`),
-    "nogroup:x:65534:",
-  ];
-  const file = (path: string, lines: readonly string[]): ImageFile => ({ path, content: `${lines.join("\n")}\n` });
-  return [
-    file("/etc/passwd", passwd),
-    file("/etc/group", group),
-    file("/etc/nsswitch.conf", ["passwd: files", "group: files", "hosts: files dns"]),
-  ];
-}
+/** A spec reads this file through an image volume and asks for the name of the official image's distribution. */
+const osRelease = {
+  path: "/etc/os-release",
+  content: 'NAME="plainkube stand-in"\nPRETTY_NAME="Stand-in for an image of Alpine Linux"\n',
+};

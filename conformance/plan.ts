@@ -1,29 +1,25 @@
-import type { Area, Need } from "./specs.ts";
-
 /** A spec as the suite lists it. */
 export interface SuiteSpec {
   /** Full name, as ginkgo's focus sees it. */
   readonly name: string;
+  /** Text of the outermost container: `[sig-apps] Daemon set [Serial]`. */
+  readonly container: string;
   readonly labels: readonly string[];
 }
 
+/** A spec of a run, and where its result is counted. */
 export interface ChosenSpec {
   readonly name: string;
+  /** The group of Kubernetes developers that answers for it: `sig-apps`. */
+  readonly sig: string;
+  /** What it examines: `Daemon set`. */
   readonly area: string;
 }
 
-export interface NotRunnable extends ChosenSpec {
-  readonly reason: string;
-}
-
-/** What a run does with each spec of the suite. */
-export interface Plan {
-  readonly run: readonly ChosenSpec[];
-  readonly notRunnable: readonly NotRunnable[];
-  /** Specs of the chosen areas that must have the cluster to themselves. */
-  readonly serial: readonly ChosenSpec[];
-  /** Number of [Conformance] specs in other areas. */
-  readonly elsewhere: number;
+/** One of `of` parts of the suite, counted from 1. */
+export interface Part {
+  readonly number: number;
+  readonly of: number;
 }
 
 /** The name without tags in brackets (but for the group's) and without double spaces. */
@@ -34,47 +30,34 @@ export function plainName(name: string): string {
     .trim();
 }
 
-/**
- * Sorts the suite's specs by area and by what stands in their way. `focus` narrows the choice to matching names.
- * Throws if a table entry matches no spec: the suite has moved on, and the table must follow.
- */
-export function planRun(
-  suite: readonly SuiteSpec[],
-  areas: readonly Area[],
-  needs: readonly Need[],
-  focus?: RegExp,
-): Plan {
-  checkTables(suite, areas, needs);
-  const run: ChosenSpec[] = [];
-  const notRunnable: NotRunnable[] = [];
-  const serial: ChosenSpec[] = [];
-  let elsewhere = 0;
-  for (const { name, labels } of suite) {
-    const area = areas.find(({ prefixes }) => prefixes.some((prefix) => name.startsWith(prefix)))?.name;
-    if (area === undefined) {
-      elsewhere++;
-      continue;
-    }
-    if (focus && !focus.test(name)) continue;
-    const need = needs.find(({ spec }) => plainName(name) === spec);
-    if (labels.includes("Serial")) serial.push({ name, area });
-    else if (need) notRunnable.push({ name, area, reason: `needs the image ${need.image}: ${need.why}` });
-    else run.push({ name, area });
-  }
-  return { run, notRunnable, serial, elsewhere };
+/** Reads `2/3`. Throws unless it is one of the parts that it names. */
+export function parsePart(text: string): Part {
+  const [number = 0, of = 0] = /^(\d+)\/(\d+)$/.exec(text)?.slice(1).map(Number) ?? [];
+  if (number >= 1 && number <= of) return { number, of };
+  throw new Error(`--part: got ${text}, expected i/n with i from 1 to n, such as 2/3`);
 }
 
-function checkTables(suite: readonly SuiteSpec[], areas: readonly Area[], needs: readonly Need[]): void {
-  const prefixes = areas
-    .flatMap((area) => area.prefixes)
-    .filter((prefix) => !suite.some(({ name }) => name.startsWith(prefix)));
-  const specs = needs.map(({ spec }) => spec).filter((spec) => !suite.some(({ name }) => plainName(name) === spec));
-  const unknown = [...prefixes, ...specs].map((entry) => JSON.stringify(entry));
-  if (unknown.length === 0) return;
+/**
+ * The specs of a part that match `focus`. Every spec is in one part of n, serial ones spread like the others, whatever the
+ * order of the suite. Throws if nothing is left to run.
+ */
+export function planRun(suite: readonly SuiteSpec[], part: Part, focus?: RegExp): ChosenSpec[] {
+  const isSerial = ({ labels }: SuiteSpec) => labels.includes("Serial");
+  const byName = suite.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  const chosen = [byName.filter((spec) => !isSerial(spec)), byName.filter(isSerial)]
+    .flatMap((specs) => specs.filter((_, index) => index % part.of === part.number - 1))
+    .filter(({ name }) => focus === undefined || focus.test(name));
+  if (chosen.length > 0) return chosen.map(({ name, container }) => ({ name, ...placeOf(container) }));
   throw new Error(
-    `conformance/specs.ts names ${unknown.join(", ")}: got no such [Conformance] spec in the suite, expected one at least; ` +
-      "correct the table for this version of Kubernetes",
+    `--focus=${focus?.source} --part=${part.number}/${part.of}: got none of ${suite.length} [Conformance] specs, ` +
+      "expected one at least; correct the expression, or take another part",
   );
+}
+
+/** `[sig-apps] Daemon set [Serial]` → sig-apps, Daemon set. */
+function placeOf(container: string): { readonly sig: string; readonly area: string } {
+  const [, sig = "", rest = container] = /^\[([^\]]+)\]\s*(.*)$/.exec(container) ?? [];
+  return { sig, area: plainName(rest) };
 }
 
 /** The regular expression (Go's) that matches these specs and no others, for ginkgo's focus. */

@@ -1,144 +1,21 @@
-import { type NotRunnable, type Plan, plainName, type SuiteSpec } from "./plan.ts";
+import { type ChosenSpec, plainName } from "./plan.ts";
+import { merge, missingParts, type RunRecord } from "./records.ts";
+import { firstLines, type Outcomes, summaryLine } from "./results.ts";
 
-/** The part of ginkgo's JSON report that is read here. */
-interface GinkgoReport {
-  readonly SpecReports?: readonly GinkgoSpec[] | null;
-}
-
-interface GinkgoSpec {
-  readonly ContainerHierarchyTexts?: readonly string[] | null;
-  readonly ContainerHierarchyLabels?: readonly (readonly string[] | null)[] | null;
-  readonly LeafNodeType: string;
-  readonly LeafNodeText: string;
-  readonly LeafNodeLabels?: readonly string[] | null;
-  readonly State: string;
-  /** Nanoseconds. */
-  readonly RunTime: number;
-  readonly Failure?: { readonly Message: string; readonly Location?: { FileName: string; LineNumber: number } };
-}
-
-/** How a spec ended. */
-export interface SpecResult {
-  readonly name: string;
-  /** Ginkgo's word: passed, failed, timedout, interrupted, panicked, aborted, skipped. */
-  readonly state: string;
-  readonly seconds: number;
-  /** What went wrong and where; empty when it passed. */
-  readonly message: string;
-}
-
-const parseSpecs = (json: string): GinkgoSpec[] =>
-  (JSON.parse(json) as GinkgoReport[]).flatMap((report) => report.SpecReports ?? []);
-
-const nameOf = (spec: GinkgoSpec) => [...(spec.ContainerHierarchyTexts ?? []), spec.LeafNodeText].join(" ");
-
-/** The specs that a dry run selected. */
-export function parseSuite(json: string): SuiteSpec[] {
-  return parseSpecs(json)
-    .filter((spec) => spec.LeafNodeType === "It" && spec.State !== "skipped")
-    .map((spec) => ({
-      name: nameOf(spec),
-      labels: [
-        ...(spec.ContainerHierarchyLabels ?? []).flatMap((labels) => labels ?? []),
-        ...(spec.LeafNodeLabels ?? []),
-      ],
-    }));
-}
-
-/** Results by name, and failures of the suite's own set-up, which count for no spec. */
-export function parseResults(json: string): { specs: Map<string, SpecResult>; suite: SpecResult[] } {
-  const specs = new Map<string, SpecResult>();
-  const suite: SpecResult[] = [];
-  for (const spec of parseSpecs(json)) {
-    const { FileName, LineNumber } = spec.Failure?.Location ?? {};
-    const result = {
-      name: nameOf(spec) || spec.LeafNodeType,
-      state: spec.State,
-      seconds: spec.RunTime / 1e9,
-      message: spec.Failure ? `${spec.Failure.Message}${FileName ? `\n${FileName}:${LineNumber}` : ""}` : "",
-    };
-    // A pattern also lists what it left out.
-    if (spec.LeafNodeType === "It") {
-      if (spec.State !== "skipped" || spec.Failure) specs.set(result.name, result);
-    } else if (spec.State !== "passed") suite.push(result);
-  }
-  return { specs, suite };
-}
-
-/** A chosen spec with its result. */
-export interface Outcome extends SpecResult {
-  readonly area: string;
-}
-
-/** Everything that a run found out. */
-export interface Outcomes {
-  readonly passed: readonly Outcome[];
-  readonly failed: readonly Outcome[];
-  readonly notRunnable: readonly NotRunnable[];
-}
-
-/**
- * What became of each chosen spec. One that decides itself that it cannot run here is not runnable, with its own reason;
- * one without a result counts as failed.
- */
-export function judge(plan: Plan, results: ReadonlyMap<string, SpecResult>): Outcomes {
-  const passed: Outcome[] = [];
-  const failed: Outcome[] = [];
-  const notRunnable = [...plan.notRunnable];
-  for (const { name, area } of plan.run) {
-    const result = results.get(name);
-    if (result?.state === "passed") passed.push({ ...result, area });
-    else if (result?.state === "skipped") {
-      notRunnable.push({ name, area, reason: `the suite skipped it: ${firstLines(result.message, 1)}` });
-    } else if (result) failed.push({ ...result, area });
-    else {
-      const message = "no result: the run ended before its turn; give it more time with --timeout";
-      failed.push({ name, area, state: "missing", seconds: 0, message });
-    }
-  }
-  return { passed, failed, notRunnable };
-}
-
-/** The lines with text among the first, without the object dumps that the suite appends. */
-export function firstLines(text: string, count: number): string {
-  return text
-    .split("\n")
-    .map((line) => line.trimEnd())
-    .filter((line) => line.trim() !== "")
-    .slice(0, count)
-    .map((line) => (line.length > 240 ? `${line.slice(0, 240)}…` : line))
-    .join("\n");
-}
-
-/** The last line of a run. */
-export const summaryLine = ({ passed, failed, notRunnable }: Outcomes): string =>
-  `${passed.length} passed, ${failed.length} failed, ${notRunnable.length} not runnable`;
-
-/** Facts of a run for its report. */
-export interface RunFacts {
-  readonly kubernetes: string;
-  readonly cluster: string;
-  readonly date: Date;
-  readonly seconds: number;
-}
-
-/** The report as Markdown: figures by area, then each failure and each spec that cannot run, with reasons. */
-export function markdown(plan: Plan, outcomes: Outcomes, facts: RunFacts): string {
-  const areas = [...new Set([...plan.run, ...plan.notRunnable].map(({ area }) => area))].sort();
-  const count = (list: readonly { area: string }[], area: string) => list.filter((one) => one.area === area).length;
+/** The report as Markdown: runs, figures by area, then each failure and each spec that cannot run, with reasons. */
+export function markdown(records: readonly RunRecord[], total: number): string {
+  const outcomes = merge(records);
   const { passed, failed, notRunnable } = outcomes;
-  const rows = areas.map((area) => [area, ...[passed, failed, notRunnable].map((list) => count(list, area))]);
-  const minutes = (facts.seconds / 60).toFixed(1);
+  const missing = missingParts(records);
   return [
-    `# Conformance of ${facts.cluster}`,
+    "# Conformance",
     "",
-    `Official suite of Kubernetes ${facts.kubernetes}, ${facts.date.toISOString().slice(0, 10)}, ${minutes} minutes: ` +
-      `**${summaryLine(outcomes)}**.`,
-    `Not chosen: ${plan.serial.length} serial specs of these areas, ${plan.elsewhere} [Conformance] specs of other areas.`,
+    `Of ${total} [Conformance] specs of the official suite: **${summaryLine(outcomes)}**.`,
+    ...(missing.length > 0 ? [`Not run yet: part ${missing.join(", ")} of ${records[0]?.part?.of}.`] : []),
     "",
-    "| area | passed | failed | not runnable |",
-    "|---|---:|---:|---:|",
-    ...rows.map((row) => `| ${row.join(" | ")} |`),
+    ...table(["run", "Kubernetes", "cluster", "started", "minutes", ...kinds], records.map(rowOf)),
+    "",
+    ...table(["sig", "area", ...kinds], figures(outcomes)),
     "",
     ...section("Failed", failed, ({ name, state, seconds, message }) => [
       `- ${plainName(name)} (${state} after ${Math.round(seconds)} s)`,
@@ -151,8 +28,75 @@ export function markdown(plan: Plan, outcomes: Outcomes, facts: RunFacts): strin
   ].join("\n");
 }
 
+const kinds = ["passed", "failed", "not runnable"] as const;
+
+const counts = ({ passed, failed, notRunnable }: Outcomes, isCounted: (spec: ChosenSpec) => boolean = () => true) =>
+  [passed, failed, notRunnable].map((list) => list.filter(isCounted).length);
+
+function rowOf({ part, kubernetes, cluster, started, seconds, outcomes }: RunRecord): (string | number)[] {
+  const title = part ? `${part.number} of ${part.of}` : "focus";
+  return [title, kubernetes, cluster, started, (seconds / 60).toFixed(1), ...counts(outcomes)];
+}
+
+/** A row for each group of developers, followed by a row for each of its areas. */
+function figures(outcomes: Outcomes): (string | number)[][] {
+  const specs = Object.values(outcomes).flat() as ChosenSpec[];
+  const sigs = [...new Set(specs.map(({ sig }) => sig))].sort();
+  const rows = sigs.flatMap((sig) => {
+    const own = specs.filter((spec) => spec.sig === sig);
+    const areas = [...new Set(own.map(({ area }) => area))].sort();
+    return [
+      [`**${sig}**`, "", ...counts(outcomes, (spec) => spec.sig === sig)],
+      ...areas.map((area) => ["", area, ...counts(outcomes, (spec) => spec.sig === sig && spec.area === area)]),
+    ];
+  });
+  return [...rows, ["**all**", "", ...counts(outcomes)]];
+}
+
+function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string[] {
+  return [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`);
+}
+
 function section<T>(title: string, items: readonly T[], lines: (item: T) => string[]): string[] {
   return items.length === 0 ? [] : [`## ${title}`, "", ...items.flatMap(lines), ""];
 }
 
 const fenced = (text: string) => ["```text", ...text.split("\n"), "```"].map((line) => `  ${line}`);
+
+/** The same as a JUnit file: one test suite for each group of developers, one class for each area. */
+export function junit(records: readonly RunRecord[]): string {
+  const { passed, failed, notRunnable } = merge(records);
+  const cases = [
+    ...passed.map((spec) => ({ ...spec, inside: "" })),
+    ...failed.map((spec) => ({
+      ...spec,
+      inside: `<failure message="${escapeXml(spec.state)}">${escapeXml(spec.message)}</failure>`,
+    })),
+    ...notRunnable.map((spec) => ({ ...spec, seconds: 0, inside: `<skipped message="${escapeXml(spec.reason)}"/>` })),
+  ];
+  const sigs = [...new Set(cases.map(({ sig }) => sig))].sort();
+  const of = (sig: string, specs: readonly ChosenSpec[]) => specs.filter((spec) => spec.sig === sig).length;
+  return [
+    '<?xml version="1.0" encoding="UTF-8"?>',
+    `<testsuites tests="${cases.length}" failures="${failed.length}" skipped="${notRunnable.length}">`,
+    ...sigs.flatMap((sig) => [
+      `  <testsuite name="${escapeXml(sig)}" tests="${of(sig, cases)}" failures="${of(sig, failed)}" skipped="${of(sig, notRunnable)}">`,
+      ...cases
+        .filter((one) => one.sig === sig)
+        .map(({ name, area, seconds, inside }) => {
+          const start = `    <testcase name="${escapeXml(name)}" classname="${escapeXml(area)}" time="${seconds.toFixed(1)}"`;
+          return inside === "" ? `${start}/>` : `${start}>${inside}</testcase>`;
+        }),
+      "  </testsuite>",
+    ]),
+    "</testsuites>",
+    "",
+  ].join("\n");
+}
+
+const entities: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
+
+/** Text for an XML attribute or element, without the control characters that XML cannot hold. */
+function escapeXml(text: string): string {
+  return text.replace(/[&<>"]|[^\t\n\r\x20-\ud7ff\ue000-\ufffd]/g, (found) => entities[found] ?? "");
+}

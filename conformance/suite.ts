@@ -7,7 +7,7 @@ import { must } from "../lab/shell.ts";
 import { type Log, type StoredFile, seconds } from "../toolchain/cache.ts";
 import type { Cluster } from "./cluster.ts";
 import { type ChosenSpec, focusOf, type SuiteSpec } from "./plan.ts";
-import { parseSuite } from "./report.ts";
+import { parseSuite } from "./results.ts";
 
 /** The suite's programs in a folder of a run, under the names that ginkgo expects. */
 export interface Suite {
@@ -47,7 +47,10 @@ export interface RunOptions {
   readonly signal: AbortSignal;
 }
 
-/** Runs specs against a cluster and returns ginkgo's JSON report. Throws if there is none. */
+/**
+ * Runs specs against a cluster and returns ginkgo's JSON report; ginkgo runs serial ones after all others, one at a time.
+ * Throws if there is no report.
+ */
 export async function runSpecs(suite: Suite, cluster: Cluster, options: RunOptions): Promise<string> {
   const { specs, reports, log, signal } = options;
   signal.throwIfAborted();

@@ -158,6 +158,25 @@ export const recipes: readonly Recipe[] = [
     disk: 8,
   },
   {
+    // What the suite updates to its own agnhost: 2.56. The 2.55 that it names lies in no released version.
+    name: "agnhost",
+    version: "1.34.10",
+    dir: "agnhost",
+    packages: { "agnhost-2.56": "k8s.io/kubernetes/test/images/agnhost" },
+    files: {
+      "kitten.jpg": ["k8s.io/kubernetes", "test/images/kitten/html/kitten.jpg"],
+      "kitten.json": ["k8s.io/kubernetes", "test/images/kitten/html/data.json"],
+    },
+    disk: 3,
+  },
+  {
+    name: "sample-apiserver",
+    version: "0.29.2",
+    dir: "sample-apiserver",
+    packages: { "sample-apiserver": "k8s.io/sample-apiserver" },
+    disk: 2,
+  },
+  {
     name: "containerd",
     version: "2.3.4",
     dir: "containerd",

@@ -1,120 +1,84 @@
 import assert from "node:assert/strict";
+import { mkdir, readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
-import type { Plan } from "../../conformance/plan.ts";
-import { firstLines, judge, markdown, parseResults, parseSuite, summaryLine } from "../../conformance/report.ts";
+import { folderOf, keep, merge, missingParts, type RunRecord } from "../../conformance/records.ts";
+import { junit, markdown } from "../../conformance/report.ts";
+import { summaryLine } from "../../conformance/results.ts";
+import { useTemporary } from "../toolchain/temporary.ts";
 
-/** A spec as ginkgo reports it. */
-function reported(group: string, leaf: string, state: string, more: object = {}): object {
-  return {
-    ContainerHierarchyTexts: [group],
-    ContainerHierarchyLabels: [["sig-node"], null],
-    LeafNodeType: "It",
-    LeafNodeText: leaf,
-    LeafNodeLabels: ["Conformance"],
-    State: state,
-    RunTime: 1_500_000_000,
-    ...more,
-  };
-}
+const t = useTemporary();
 
-const failure = (message: string) => ({
-  Failure: { Message: message, Location: { FileName: "test/e2e/pods.go", LineNumber: 7 } },
-});
-const json = (...specs: object[]) => JSON.stringify([{ SuiteDescription: "suite", SpecReports: specs }]);
-
-test("the suite's list is what a dry run selected, with all labels", () => {
-  const list = parseSuite(
-    json(
-      { LeafNodeType: "SynchronizedBeforeSuite", LeafNodeText: "", State: "passed", RunTime: 0 },
-      reported("[sig-node] Pods", "should run [Conformance]", "passed"),
-      reported("[sig-node] Pods", "should not be listed", "skipped"),
-    ),
-  );
-  assert.deepEqual(list, [{ name: "[sig-node] Pods should run [Conformance]", labels: ["sig-node", "Conformance"] }]);
-});
-
-test("results are read by name; failures of the suite itself stand apart", () => {
-  const { specs, suite } = parseResults(
-    json(
-      { LeafNodeType: "ReportAfterSuite", LeafNodeText: "", State: "passed", RunTime: 0 },
-      {
-        LeafNodeType: "SynchronizedBeforeSuite",
-        LeafNodeText: "",
-        State: "failed",
-        RunTime: 0,
-        ...failure("no nodes"),
-      },
-      reported("[sig-node] Pods", "should run", "passed"),
-      reported("[sig-node] Pods", "should stop", "failed", failure("it ran on")),
-      reported("[sig-node] Pods", "was not selected", "skipped"),
-      reported("[sig-node] Pods", "needs another provider", "skipped", failure("not here")),
-    ),
-  );
-  assert.deepEqual(
-    [...specs.values()].map(({ name, state, seconds }) => [name, state, seconds]),
-    [
-      ["[sig-node] Pods should run", "passed", 1.5],
-      ["[sig-node] Pods should stop", "failed", 1.5],
-      ["[sig-node] Pods needs another provider", "skipped", 1.5],
-    ],
-  );
-  assert.equal(specs.get("[sig-node] Pods should stop")?.message, "it ran on\ntest/e2e/pods.go:7");
-  assert.deepEqual(
-    suite.map(({ name, message }) => [name, message]),
-    [["SynchronizedBeforeSuite", "no nodes\ntest/e2e/pods.go:7"]],
-  );
-});
-
-test("a report without specs is an empty result", () => {
-  assert.equal(parseResults('[{"SpecReports":null}]').specs.size, 0);
-});
-
-const chosen = (name: string) => ({ name, area: "Pods" });
-const plan: Plan = {
-  run: ["a", "b", "c", "d"].map(chosen),
-  notRunnable: [{ ...chosen("e"), reason: "needs the image x:1: none has it" }],
-  serial: [chosen("f")],
-  elsewhere: 9,
+const place = { sig: "sig-node", area: "Pods" };
+const first: RunRecord = {
+  part: { number: 1, of: 3 },
+  kubernetes: "1.2.3",
+  cluster: "the lab x",
+  started: "2030-01-02T10:00:00.000Z",
+  seconds: 90,
+  outcomes: {
+    passed: [{ ...place, name: "a", state: "passed", seconds: 2, message: "" }],
+    failed: [{ ...place, name: "b", state: "timedout", seconds: 2, message: 'got <1> & "2"\u001b[0m' }],
+    notRunnable: [],
+  },
 };
-const result = (name: string, state: string, message = "") => [name, { name, state, seconds: 2, message }] as const;
-const outcomes = judge(
-  plan,
-  new Map([
-    result("a", "passed"),
-    result("b", "timedout", "too slow"),
-    result("c", "skipped", "only on a cloud\nmore"),
-  ]),
-);
+const third: RunRecord = {
+  ...first,
+  part: { number: 3, of: 3 },
+  outcomes: {
+    passed: [{ sig: "sig-apps", area: "Job", name: "c", state: "passed", seconds: 2, message: "" }],
+    failed: [],
+    notRunnable: [{ ...place, name: "d", reason: "only on a cloud" }],
+  },
+};
 
-test("a spec without a result fails; one that skips itself is not runnable", () => {
-  assert.deepEqual(
-    outcomes.failed.map(({ name, state }) => [name, state]),
-    [
-      ["b", "timedout"],
-      ["d", "missing"],
-    ],
+test("parts that have been run make one report, with those that are missing named", () => {
+  assert.equal(summaryLine(merge([first, third])), "2 passed, 1 failed, 1 not runnable");
+  assert.deepEqual(missingParts([first, third]), [2]);
+  const text = markdown([first, third], 9);
+  assert.match(
+    text,
+    /^Of 9 \[Conformance\] specs of the official suite: \*\*2 passed, 1 failed, 1 not runnable\*\*\.$/m,
   );
-  assert.deepEqual(
-    outcomes.notRunnable.map(({ name, reason }) => [name, reason]),
-    [
-      ["e", "needs the image x:1: none has it"],
-      ["c", "the suite skipped it: only on a cloud"],
-    ],
-  );
-  assert.equal(summaryLine(outcomes), "1 passed, 2 failed, 2 not runnable");
+  assert.match(text, /^Not run yet: part 2 of 3\.$/m);
+  assert.match(text, /^\| 1 of 3 \| 1\.2\.3 \| the lab x \| 2030-01-02T10:00:00\.000Z \| 1\.5 \| 1 \| 1 \| 0 \|$/m);
+  assert.match(text, /^\| \*\*sig-node\*\* \| {2}\| 1 \| 1 \| 1 \|\n\| {2}\| Pods \| 1 \| 1 \| 1 \|$/m);
+  assert.match(text, /^\| \*\*all\*\* \| {2}\| 2 \| 1 \| 1 \|$/m);
+  assert.match(text, /^- b \(timedout after 2 s\)\n\n {2}```text\n {2}got <1>/m);
+  assert.match(text, /^- d: only on a cloud$/m);
 });
 
-test("the report gives figures by area, failures and reasons", () => {
-  const facts = { kubernetes: "1.2.3", cluster: "the lab x", date: new Date("2030-01-02T10:00:00Z"), seconds: 90 };
-  const text = markdown(plan, outcomes, facts);
-  assert.match(text, /Kubernetes 1\.2\.3, 2030-01-02, 1\.5 minutes: \*\*1 passed, 2 failed, 2 not runnable\*\*/);
-  assert.match(text, /^\| Pods \| 1 \| 2 \| 2 \|$/m);
-  assert.match(text, /^- b \(timedout after 2 s\)\n\n {2}```text\n {2}too slow\n {2}```$/m);
-  assert.match(text, /^- e: needs the image x:1: none has it$/m);
-  assert.match(text, /1 serial specs of these areas, 9 \[Conformance\] specs of other areas/);
+test("the JUnit file holds every spec, and whatever a failure says", () => {
+  assert.deepEqual(junit([first, third]).split("\n"), [
+    '<?xml version="1.0" encoding="UTF-8"?>',
+    '<testsuites tests="4" failures="1" skipped="1">',
+    '  <testsuite name="sig-apps" tests="1" failures="0" skipped="0">',
+    '    <testcase name="c" classname="Job" time="2.0"/>',
+    "  </testsuite>",
+    '  <testsuite name="sig-node" tests="3" failures="1" skipped="1">',
+    '    <testcase name="a" classname="Pods" time="2.0"/>',
+    '    <testcase name="b" classname="Pods" time="2.0"><failure message="timedout">got &lt;1&gt; &amp; &quot;2&quot;[0m</failure></testcase>',
+    '    <testcase name="d" classname="Pods" time="0.0"><skipped message="only on a cloud"/></testcase>',
+    "  </testsuite>",
+    "</testsuites>",
+    "",
+  ]);
 });
 
-test("first lines are those with text, cut to a width", () => {
-  assert.equal(firstLines("\n one \n\n two\nthree", 2), " one\n two");
-  assert.equal(firstLines("x".repeat(300), 1).length, 241);
+test("a run finds the other parts of its division and version; a focus stands for itself", async () => {
+  const save = async (record: RunRecord) => {
+    await mkdir(join(t.dir, folderOf(record.part)), { recursive: true });
+    return keep(record, t.dir);
+  };
+  const { part: _, ...focused } = first;
+  const halves = { ...first, part: { number: 2, of: 2 } };
+  await save(halves);
+  await save({ ...third, kubernetes: "1.2.2" });
+  assert.deepEqual(await save(first), [first]);
+  await save(third);
+  // As a run leaves it that was cut off.
+  await mkdir(join(t.dir, "part-2-of-3"), { recursive: true });
+  assert.deepEqual(await save(first), [first, third]);
+  assert.deepEqual(await save(focused), [focused]);
+  assert.deepEqual((await readdir(t.dir)).sort(), ["focus", "part-1-of-3", "part-2-of-3", "part-3-of-3"]);
 });
