@@ -2,12 +2,12 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { glob } from "node:fs/promises";
 import { join } from "node:path";
+import { supportedVersions } from "../components/versions.ts";
 import { prepare, projectDirectory, stackConfig } from "../lab/stack.ts";
 import { installPackages } from "../toolchain/apt.ts";
 import { buildRecipe, hostArch, recipe, withBuildCaches } from "../toolchain/modules.ts";
 import { which } from "../toolchain/run.ts";
 import { browserPackage, findBrowser } from "./browser.ts";
-import { versionsUnderTest } from "./e2e/harness.ts";
 
 /**
  * `npm test [-- PATH…]`: makes everything ready that the tests need, then runs all test files (or those below the paths)
@@ -52,16 +52,17 @@ const plugin = await withBuildCaches(async () => {
   const dev = await stackConfig("dev");
   await prepare(dev, log);
   if (files.some((file) => file.includes("e2e/") || file.includes("long/"))) {
+    for (const stack of ["full", "minimal", "api-only"]) await prepare(await stackConfig(stack), log);
+    // As network.test.ts, addons.test.ts and, in the long run, versions.test.ts have them.
     const flannel = { "plainkube:network": { podNetwork: "flannel" } };
-    const examples = await Promise.all(["full", "minimal", "api-only"].map(stackConfig));
-    const versions = versionsUnderTest(all).map((kubernetes) => ({ ...dev, "plainkube:versions": { kubernetes } }));
-    for (const config of [...examples, { ...dev, ...flannel }, ...versions]) await prepare(config, log);
+    for (const kubernetes of all ? Object.keys(supportedVersions) : ["1.35.4", "1.34.10"])
+      await prepare({ ...dev, ...flannel, "plainkube:versions": { kubernetes } }, log);
     await buildRecipe(recipe("etcd-decode"), { arch: hostArch(), log });
   }
   return buildRecipe(recipe("plugin-command"), { arch: hostArch(), log });
 });
 log(`running ${files.length} test files`);
-const runner = spawn(process.execPath, ["--test", "--test-concurrency=1", "--test-reporter=spec", ...files], {
+const runner = spawn(process.execPath, ["--test", "--test-concurrency=2", "--test-reporter=spec", ...files], {
   cwd: projectDirectory,
   stdio: "inherit",
   env: {

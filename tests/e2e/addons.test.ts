@@ -19,6 +19,7 @@ before(async () => {
     units: { node1: [...controlPlaneUnits, "plainkube-approver", ...workerUnits], node2: workerUnits },
     config: {
       ...dev,
+      "plainkube:versions": { kubernetes: "1.34.10" },
       "plainkube:kubelet": { certificates: "bootstrapped" },
       "plainkube:addons": {
         metricsServer: true,

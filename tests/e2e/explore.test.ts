@@ -81,9 +81,17 @@ async function object(...what: string[]) {
 const fact = (name: string) => page.locator(`dt:text-is("${name}") + dd`).innerText();
 
 before(async () => {
-  const config = await stackConfig("dev");
-  const hosts = [{ name: "node1", address: "10.90.23.41", roles: ["control-plane", "worker"], user: "ops" }];
-  cluster = await TestCluster.make({ label: "exp", config: { ...config, "plainkube:hosts": hosts } });
+  const { "plainkube:versions": _, ...config } = await stackConfig("api-only");
+  cluster = await TestCluster.make({
+    label: "exp",
+    config: {
+      ...config,
+      "plainkube:hosts": [{ name: "node1", address: "10.90.23.41", roles: ["control-plane"], user: "ops" }],
+      // So that there is a Secret's value to hide.
+      "plainkube:apiServer": { encryption: { secrets: false, generation: 0 } },
+    },
+    units: { node1: ["etcd", "kube-apiserver"] },
+  });
   await cluster.up();
   await cluster.kubectl("create", "configmap", "colours", "--from-literal=sky=blue", "--from-literal=grass=green");
   await cluster.kubectl("create", "secret", "generic", "door", "--from-literal=code=open sesame");

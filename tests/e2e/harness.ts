@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { supportedVersions } from "../../components/versions.ts";
 import { createInstance, destroyInstance, insideLan, type LabInstance, runOnHost } from "../../lab/instance.ts";
 import { must } from "../../lab/shell.ts";
 import { LabStack, prepare, projectDirectory } from "../../lab/stack.ts";
@@ -12,10 +11,6 @@ export const workerUnits = ["plainkube-containerd", "plainkube-images", "kubelet
 
 /** Whether the tests run that take long, too (`npm run test:all`). */
 export const isLongRun = process.env.PLAINKUBE_ALL_VERSIONS === "1";
-
-/** The Kubernetes versions that tests/e2e/versions.test.ts makes clusters of: those that no other test runs, or all. */
-export const versionsUnderTest = (all: boolean): readonly string[] =>
-  all ? Object.keys(supportedVersions) : ["1.27.2", "1.34.10"];
 
 export interface TestClusterOptions {
   /** Tells this test's instance of the lab from those of others; short, as names of network links hold it. */
