@@ -184,8 +184,10 @@ describe("the etcd page", () => {
 
   test("filters names, and shows what is stored in JSON", async () => {
     await page.goto(`${origin}/etcd#/registry/`);
-    await page.getByLabel("Names that begin with").fill("apireg");
     const entries = page.locator("#entries a");
+    // The list of the page before is gone.
+    await entries.nth(1).waitFor();
+    await page.getByLabel("Names that begin with").fill("apireg");
     await entries.nth(1).waitFor({ state: "detached" });
     assert.deepEqual(await entries.allInnerTexts(), ["apiregistration.k8s.io/"]);
     await page.goto(`${origin}/etcd#/registry/apiregistration.k8s.io/apiservices/v1.apps`);
