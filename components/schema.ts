@@ -588,7 +588,7 @@ export const clusterSchema = z.strictObject({
     .default("plainkube")
     .describe("Name of the cluster in kubeconfigs."),
   system: z
-    .enum(systems, "cluster, minimal or api-only")
+    .enum(systems, "cluster, minimal or api-only (`full` and `dev` are stacks of the system cluster)")
     .default("cluster")
     .describe(
       "What is built. `cluster`: everything of a sound cluster. `minimal`: the fewest components, flags and files that answer a Service, below /opt/k8s; see docs/systems/minimal.md. `api-only`: etcd and kube-apiserver alone, on one host; see docs/systems/api-only.md.",

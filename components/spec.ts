@@ -7,10 +7,10 @@ import type { BinarySettings } from "./binaries/pins.ts";
 import { stagesOf } from "./binaries/stages.ts";
 import { contains, networkOf, nthAddress, overlaps, prefixLength } from "./cidr.ts";
 import { checkCompatibility } from "./compatibility/check.ts";
+import { checkMeaning } from "./compatibility/systems.ts";
 import { type AuditPolicy, auditPolicyOf } from "./control-plane/audit.ts";
 import { checkApiServer } from "./control-plane/check.ts";
 import { expandPath } from "./expand-path.ts";
-import { checkMinimal } from "./minimal/check.ts";
 import { checkNetwork } from "./network/check.ts";
 import { type ClusterConfig, clusterSchema, type HostConfig, hostKeySchema, roles } from "./schema.ts";
 import { nearest } from "./suggestion.ts";
@@ -224,7 +224,7 @@ export type Check = (config: ClusterConfig, add: Report, isSound: Soundness, aro
 const checks: readonly Check[] = [
   checkSystem,
   checkCompatibility,
-  checkMinimal,
+  checkMeaning,
   checkApiServer,
   checkNetwork,
   checkAddons,

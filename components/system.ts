@@ -41,7 +41,9 @@ export const checkSystem: Check = (config, add, isSound) => {
       `plainkube:hosts[${i}].roles has worker in a system without nodes`,
       `${host.roles.join(", ")} in system ${system}`,
       "control-plane alone",
-      host.roles.length > 1 ? "remove worker from the roles" : "remove the host, or set system to cluster",
+      host.roles.length > 1
+        ? "remove worker from the roles"
+        : "remove the host, or set system to cluster (after pulumi destroy)",
     );
   }
   for (const [component, part] of Object.entries(overridesOf)) {
@@ -53,7 +55,7 @@ export const checkSystem: Check = (config, add, isSound) => {
       `plainkube:overrides.${component} is for a component that the system does not have`,
       `${set.join(", ")} in system ${system}`,
       "settings of etcd and kubeApiserver",
-      `remove overrides.${component}, or set system to cluster`,
+      `remove overrides.${component}, or set system to cluster (after pulumi destroy)`,
     );
   }
   if (!has.has("proof") && config.proof.replicas !== undefined) {
@@ -61,7 +63,7 @@ export const checkSystem: Check = (config, add, isSound) => {
       "plainkube:proof.replicas is for a Deployment that the system does not have",
       `${config.proof.replicas} in system ${system}`,
       "nothing",
-      "remove proof.replicas, or set system to cluster",
+      "remove proof.replicas, or set system to cluster (after pulumi destroy)",
     );
   }
 };

@@ -53,6 +53,11 @@ async function main(): Promise<void> {
   }
 
   const { spec, kubeconfig } = await readStack({ stack, configFile: values["config-file"], log });
+  if (spec.system === "minimal") {
+    throw new Error(
+      `stack ${stack}: got the system minimal, expected cluster or api-only, whose etcd asks for certificates; see docs/api-explore.md`,
+    );
+  }
   const host = spec.controlPlane;
   const program = await decoderProgram().catch((error: Error) => {
     log(`what is stored in protobuf will not be decoded: ${error.message}`);

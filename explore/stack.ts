@@ -19,13 +19,14 @@ export interface StackAccess {
   readonly kubeconfig: string;
 }
 
-/** Folder of the lab's stack `dev`. */
-const lab = join(projectDirectory, ".lab", "dev");
+/** Folder of a stack of the lab. */
+const labOf = (stack: string) => join(projectDirectory, ".lab", stack);
 
 /** Reads a stack as `pulumi config` and `pulumi stack output` show it, secrets included. Throws with what to do. */
 export async function readStack({ stack, configFile, log }: StackOptions): Promise<StackAccess> {
   const env: NodeJS.ProcessEnv = { ...process.env, ...(await ensurePulumi(log)) };
   const isElsewhere = Boolean(env.PULUMI_BACKEND_URL || env.PULUMI_ACCESS_TOKEN);
+  const lab = labOf(stack);
   if (!isElsewhere && existsSync(join(lab, "state"))) Object.assign(env, backendIn(lab));
   const file = configFile ?? labFile(env.PULUMI_BACKEND_URL ?? "", stack);
   const pulumi = (...args: string[]) =>

@@ -11,7 +11,8 @@ import { configured, LabStack, prepare, projectDirectory, stackConfig } from "./
 
 const usage = "usage: npm run lab [-- [--stack=NAME] [up | down | pulumi ARGUMENT…]]";
 
-const stackOption = /^--stack=([a-z][a-z0-9-]*)$/.exec(process.argv[2] ?? "")?.[1];
+const isStack = /^--stack=([a-z][a-z0-9-]*)$/;
+const stackOption = process.argv.map((argument) => isStack.exec(argument)?.[1]).find(Boolean);
 /** The stack and the instance of the lab that holds it. */
 const name = stackOption ?? "dev";
 const directory = join(projectDirectory, ".lab", name);
@@ -91,7 +92,7 @@ async function up(): Promise<number> {
   }
   console.log(`\nCertificates are valid until ${outputs.certificateExpiry}. Go on with:`);
   console.log(`  source ${relative(process.cwd(), join(directory, "env"))}   # kubectl and pulumi for this stack`);
-  console.log("  kubectl get pods -A -o wide");
+  console.log(outputs.serviceAddress ? "  kubectl get pods -A -o wide" : "  kubectl config get-contexts");
   log("the cluster answers");
   return 0;
 }
@@ -139,6 +140,7 @@ async function down(): Promise<number> {
 
 async function main(args: readonly string[]): Promise<number> {
   const [command = "up", ...rest] = args;
+  if (command !== "pulumi" && rest.length > 0) throw new Error(`${rest.join(" ")}: got more than ${command}; ${usage}`);
   switch (command) {
     case "up":
       return up();
@@ -155,7 +157,7 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 try {
-  process.exitCode = await main(process.argv.slice(stackOption ? 3 : 2));
+  process.exitCode = await main(process.argv.slice(2).filter((argument) => !isStack.test(argument)));
 } catch (error) {
   console.error(`plainkube: ${(error as Error).message}`);
   process.exitCode = 1;

@@ -122,9 +122,10 @@ export class LabStack {
   }
 }
 
-/** The configuration that `Pulumi.<name>.yaml` of the project or of its examples holds. Throws if there is no such stack. */
+/** The configuration that `Pulumi.<name>.yaml` of the examples or of the project holds. Throws if there is no such stack. */
 export async function stackConfig(name: string): Promise<Record<string, unknown>> {
-  const paths = ["", "examples/"].map((folder) => `${folder}Pulumi.${name}.yaml`);
+  // The examples first: a copy of one in the project is for hosts of one's own.
+  const paths = ["examples/", ""].map((folder) => `${folder}Pulumi.${name}.yaml`);
   const found = paths.find((path) => existsSync(join(projectDirectory, path)));
   if (!found) throw new Error(`stack ${name}: got no file, expected ${paths.join(" or ")}; correct the name`);
   const file: StackFile = parse(await readFile(join(projectDirectory, found), "utf8"));

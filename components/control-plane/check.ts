@@ -1,6 +1,7 @@
 import { expandPath } from "../expand-path.ts";
 import type { ClusterConfig } from "../schema.ts";
 import type { Check, Report, Soundness } from "../spec.ts";
+import { nearest } from "../suggestion.ts";
 import { supportedVersions } from "../versions.ts";
 import { configured, pluginsOf } from "./admission.ts";
 import { type AuditPolicy, readPolicyFile, revealing } from "./audit.ts";
@@ -64,7 +65,7 @@ function checkAdmission({ apiServer, versions }: ClusterConfig, add: Report, isS
     const lists = { enable, disable, config: Object.keys(config) };
     for (const [list, plugins] of Object.entries(lists)) {
       for (const plugin of plugins.filter((p) => !known.includes(p))) {
-        const meant = known.find((k) => k.toLowerCase() === plugin.toLowerCase());
+        const meant = nearest(plugin, known);
         add(
           `${name}.${list} names a plugin that Kubernetes ${versions.kubernetes} does not have`,
           plugin,

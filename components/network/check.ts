@@ -1,11 +1,12 @@
 import type { Check } from "../spec.ts";
+import { parts } from "../system.ts";
 import { atLeast } from "../versions.ts";
 
 /** From this minor release on kube-proxy has its nftables mode without a feature gate (pkg/features, NFTablesProxyMode). */
 const nftablesSince = "1.31";
 
 /** Contradictions between the choices of a network. */
-export const checkNetwork: Check = ({ hosts, network, overrides, versions }, add, isSound) => {
+export const checkNetwork: Check = ({ system, hosts, network, overrides, versions }, add, isSound) => {
   const { kubeProxyMode, podNetwork, flannel } = network;
   if (
     kubeProxyMode === "nftables" &&
@@ -28,7 +29,7 @@ export const checkNetwork: Check = ({ hosts, network, overrides, versions }, add
       "set network.kubeProxyMode, and leave the override out",
     );
   }
-  if (podNetwork === "flannel" && isSound("network.podNetwork")) {
+  if (podNetwork === "flannel" && isSound("network.podNetwork") && parts[system].has("nodes")) {
     for (const [i, host] of hosts.entries()) {
       if (host.roles.includes("worker") || !isSound(`hosts[${i}].roles`)) continue;
       add(

@@ -150,7 +150,9 @@ describe("egress", () => {
     assert.notEqual(await kubectl("logs", "-n", "plainkube-proof", pod), "");
     // The workload's image has no program but its own.
     assert.match(await refused("exec", "-n", "plainkube-proof", pod, "--", "none"), /executable file not found/);
-    assert.deepEqual([...new Set(requests)].sort(), ["10.90.23.42:10250", "ready"]);
+    // Beside what the aggregation layer asks add-ons.
+    const toKubelets = new Set(requests.filter((to) => to === "ready" || to.endsWith(":10250")));
+    assert.deepEqual([...toKubelets].sort(), ["10.90.23.42:10250", "ready"]);
     const reviews = (await audited("subjectaccessreviews")).filter((e) => e.user.username === "system:node:node2");
     const asked = reviews.map((e) => (e.requestObject as { spec: { user: string } }).spec.user);
     // metrics-server asks kubelets itself.
@@ -445,7 +447,7 @@ describe("a new encryption key, and a proxy with TLS", () => {
 
     const [pod = ""] = await cluster.proofPods(".metadata.name");
     assert.notEqual(await kubectl("logs", "-n", "plainkube-proof", pod), "");
-    assert.match(requests.at(-1) ?? "", /:10250$/);
+    assert.ok(requests.some((to) => to.endsWith(":10250")));
   });
 
   test("a second up changes and restarts nothing", () => cluster.assertNothingToDo());

@@ -1342,7 +1342,7 @@ const cases: Record<string, readonly [change: (config: Base) => void, ...problem
   "no replicas": [(c) => Object.assign(c, { proof: { replicas: 0 } }), invalid("proof.replicas", "0", "at least 1")],
   "unknown system": [
     (c) => Object.assign(c, { system: "apiOnly" }),
-    invalid("system", '"apiOnly"', "cluster, minimal or api-only"),
+    invalid("system", '"apiOnly"', "cluster, minimal or api-only (`full` and `dev` are stacks of the system cluster)"),
   ],
   "workers in a system without nodes": [
     (c) => Object.assign(c, { system: "api-only" }),
@@ -1356,7 +1356,7 @@ const cases: Record<string, readonly [change: (config: Base) => void, ...problem
       what: "plainkube:hosts[1].roles has worker in a system without nodes",
       got: "worker in system api-only",
       expected: "control-plane alone",
-      remedy: "remove the host, or set system to cluster",
+      remedy: "remove the host, or set system to cluster (after pulumi destroy)",
     },
   ],
   "settings of what the system does not have": [
@@ -1374,19 +1374,19 @@ const cases: Record<string, readonly [change: (config: Base) => void, ...problem
       what: "plainkube:overrides.kubeScheduler is for a component that the system does not have",
       got: "v, parallelism in system api-only",
       expected: "settings of etcd and kubeApiserver",
-      remedy: "remove overrides.kubeScheduler, or set system to cluster",
+      remedy: "remove overrides.kubeScheduler, or set system to cluster (after pulumi destroy)",
     },
     {
       what: "plainkube:overrides.kubelet is for a component that the system does not have",
       got: "maxPods in system api-only",
       expected: "settings of etcd and kubeApiserver",
-      remedy: "remove overrides.kubelet, or set system to cluster",
+      remedy: "remove overrides.kubelet, or set system to cluster (after pulumi destroy)",
     },
     {
       what: "plainkube:proof.replicas is for a Deployment that the system does not have",
       got: "2 in system api-only",
       expected: "nothing",
-      remedy: "remove proof.replicas, or set system to cluster",
+      remedy: "remove proof.replicas, or set system to cluster (after pulumi destroy)",
     },
   ],
   "user without groups": [
@@ -1630,7 +1630,7 @@ test("the system minimal refuses what has no meaning in it, all at once", () => 
       what: "plainkube:network.dnsDomain has no meaning in the system minimal",
       got: "k8s.example.com",
       expected: 'nothing, or its default "cluster.local"',
-      remedy: "remove it, or set plainkube:system to cluster",
+      remedy: "remove it, or set plainkube:system to cluster (after pulumi destroy)",
     },
   ]);
   const followed = {
@@ -1647,6 +1647,27 @@ test("the system minimal refuses what has no meaning in it, all at once", () => 
     [],
     "in a whole cluster, it has",
   );
+});
+
+test("the API alone refuses what it has no part for", () => {
+  const nothing = (path: string, got: string, byDefault: string) => ({
+    what: `plainkube:${path} has no meaning in the system api-only`,
+    got,
+    expected: `nothing, or its default ${byDefault}`,
+    remedy: "remove it, or set plainkube:system to cluster (after pulumi destroy)",
+  });
+  const settings = {
+    network: { podNetwork: "flannel", dnsDomain: "k8s.example.com" },
+    kubelet: { certificates: "bootstrapped" },
+    addons: { metricsServer: true },
+    runtime: { maxPods: 20 },
+  };
+  assert.deepEqual(problemsOf({ ...base(), ...apiOnly(), ...settings }), [
+    nothing("network.podNetwork", "flannel", '"routes"'),
+    nothing("runtime.maxPods", "20", "110"),
+    nothing("kubelet.certificates", "bootstrapped", '"issued"'),
+    nothing("addons.metricsServer", "true", "false"),
+  ]);
 });
 
 test("every problem of a configuration is reported at once", () => {

@@ -103,7 +103,7 @@ export class MetricsServer extends pulumi.ComponentResource {
     new kubernetes.apps.v1.Deployment(
       `${name}-deployment`,
       {
-        metadata: { ...metadata, annotations: { "pulumi.com/skipAwait": "true" } },
+        metadata,
         spec: {
           replicas: 1,
           selector: { matchLabels: labels },

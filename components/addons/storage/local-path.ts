@@ -65,7 +65,7 @@ export class LocalPath extends pulumi.ComponentResource {
     new kubernetes.apps.v1.Deployment(
       `${name}-deployment`,
       {
-        metadata: { ...metadata, annotations: { "pulumi.com/skipAwait": "true" } },
+        metadata,
         spec: {
           replicas: 1,
           selector: { matchLabels: labels },
