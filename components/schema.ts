@@ -311,11 +311,16 @@ export const auditRuleSchema = z
     verbs: names("a verb, like update"),
     resources: z
       .array(
-        z.strictObject({
-          group: z.string('an API group; the core group is ""').default(""),
-          resources: names("a resource, like pods or pods/exec"),
-          resourceNames: names("an object's name"),
-        }),
+        z
+          .strictObject({
+            group: text(/^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$/, 'an API group; the core group is ""').default(""),
+            resources: names("a resource, like pods or pods/exec"),
+            resourceNames: names("an object's name"),
+          })
+          .refine((r) => !r.resourceNames?.length || Boolean(r.resources?.length), {
+            path: ["resourceNames"],
+            error: "none without resources: a name is one of a kind",
+          }),
         "a list of resources",
       )
       .optional(),
@@ -378,12 +383,11 @@ const audit = z.strictObject({
     .describe("Size in megabytes at which the log is rotated (--audit-log-maxsize)."),
 });
 
+const egressWays =
+  "direct, a CONNECT proxy like https://proxy.example.com:8132, or its socket like unix:///run/proxy.sock";
 const egress = (what: string) =>
-  text(
-    /^(direct|https:\/\/[A-Za-z0-9.-]+:[0-9]{1,5}|unix:\/\/\/[A-Za-z0-9._/-]+)$/,
-    "direct, a CONNECT proxy like https://proxy.example.com:8132, or its socket like unix:///run/proxy.sock",
-    4096,
-  )
+  text(/^(direct|https:\/\/[A-Za-z0-9.-]+:[0-9]{1,5}|unix:\/\/\/[A-Za-z0-9._/-]+)$/, egressWays, 4096)
+    .refine((way) => !way.startsWith("https:") || Boolean(URL.parse(way)?.port), egressWays)
     .optional()
     .describe(`How ${what} are reached. Default: directly.`);
 

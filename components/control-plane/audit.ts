@@ -97,9 +97,7 @@ export function revealing({ rules }: Pick<AuditPolicy, "rules">): string | undef
     for (const [i, rule] of rules.entries()) {
       if (rule.nonResourceURLs?.length) continue;
       const named = rule.resources?.filter(
-        (r) =>
-          (r.group === group || r.group === "*") &&
-          (!r.resources?.length || r.resources.some((name) => isNamed(resource, name))),
+        (r) => r.group === group && (!r.resources?.length || r.resources.some((name) => isNamed(resource, name))),
       );
       if (rule.resources?.length && !named?.length) continue;
       if (rule.level === "Request" || rule.level === "RequestResponse") {
@@ -115,7 +113,8 @@ export function revealing({ rules }: Pick<AuditPolicy, "rules">): string | undef
 /** Whether a rule's name means a resource: `*`, `pods`, `pods/log`, `pods/*` or `*` with `/scale` behind it. */
 function isNamed(resource: string, name: string): boolean {
   const [whole = "", sub] = resource.split("/");
-  return name === "*" || name === resource || (sub !== undefined && (name === `${whole}/*` || name === `*/${sub}`));
+  // Upstream's `pods/*` means pods, too.
+  return name === "*" || name === resource || name === `${whole}/*` || (sub !== undefined && name === `*/${sub}`);
 }
 
 /** Log and policy of what the API server is asked. */

@@ -2,6 +2,7 @@ import { expandPath } from "../expand-path.ts";
 import type { ClusterConfig } from "../schema.ts";
 import type { Check, Report, Soundness } from "../spec.ts";
 import { nearest } from "../suggestion.ts";
+import { parts } from "../system.ts";
 import { supportedVersions } from "../versions.ts";
 import { configured, pluginsOf } from "./admission.ts";
 import { type AuditPolicy, readPolicyFile, revealing } from "./audit.ts";
@@ -14,6 +15,7 @@ const twice = (values: readonly string[]): string[] => [...new Set(values.filter
 export const checkApiServer: Check = (config, add, isSound, around) => {
   if (isSound("apiServer.authorizationModes", "hosts")) checkAuthorization(config, add);
   if (isSound("apiServer.admissionPlugins")) checkAdmission(config, add, isSound);
+  if (isSound("apiServer.admissionPlugins", "system")) checkAlwaysPull(config, add);
   if (isSound("apiServer.audit")) checkAudit(config, add, around.projectDirectory);
   if (isSound("apiServer.egressSelector", "hosts")) checkEgress(config, add);
   if (isSound("apiServer.corsAllowedOrigins")) checkOrigins(config, add);
@@ -91,6 +93,18 @@ function checkAdmission({ apiServer, versions }: ClusterConfig, add: Report, isS
   }
 }
 
+function checkAlwaysPull({ apiServer, system }: ClusterConfig, add: Report): void {
+  const { enable, disable } = apiServer.admissionPlugins;
+  if (!parts[system].has("nodes") || !enable.includes("AlwaysPullImages") || disable.includes("AlwaysPullImages"))
+    return;
+  add(
+    `${setting("admissionPlugins")}.enable has AlwaysPullImages`,
+    "AlwaysPullImages, with which no pod starts whose image no registry has: those of plainkube itself",
+    "other plugins",
+    "remove it",
+  );
+}
+
 function checkAudit({ apiServer: { audit } }: ClusterConfig, add: Report, projectDirectory: string): void {
   const name = setting("audit");
   const given = (["policy", "policyFile", "rules"] as const).filter((key) => audit[key] !== undefined);
@@ -123,7 +137,16 @@ function refuseCredentials(policy: Pick<AuditPolicy, "rules">, name: string, add
   );
 }
 
-function checkEgress({ apiServer: { egressSelector }, hosts }: ClusterConfig, add: Report): void {
+function checkEgress({ apiServer: { egressSelector }, hosts, system }: ClusterConfig, add: Report): void {
+  for (const [selection, way] of parts[system].has("nodes") ? [] : Object.entries(egressSelector)) {
+    if (!way?.startsWith("https:")) continue;
+    add(
+      `${setting("egressSelector")}.${selection} needs a certificate that the system does not have`,
+      `${way} in system ${system}`,
+      "direct, or a socket like unix:///run/proxy.sock",
+      "change it: proxies are shown the certificate that kubelets are shown",
+    );
+  }
   const { etcd = "direct" } = egressSelector;
   const own = [
     "127.0.0.1",

@@ -6,7 +6,7 @@ import { fill, merge, withFlags, yaml } from "../render.ts";
 import type { ClusterSpec } from "../spec.ts";
 import { parts } from "../system.ts";
 import { atLeast } from "../versions.ts";
-import { renderAdmission } from "./admission.ts";
+import { enabledPlugins, renderAdmission } from "./admission.ts";
 import { renderAudit } from "./audit.ts";
 import { renderEgress } from "./egress.ts";
 import { renderEncryption } from "./encryption.ts";
@@ -60,7 +60,7 @@ export function renderApiServer(spec: ClusterSpec): Payload {
   const { issuer = `https://kubernetes.default.svc.${network.dnsDomain}`, jwksUri, lookup } = apiServer.serviceAccounts;
   const unit = fill(template("kube-apiserver"), {
     ADDRESS: spec.controlPlane.address,
-    ADMISSION_PLUGINS: apiServer.admissionPlugins.enable.join(","),
+    ADMISSION_PLUGINS: enabledPlugins(spec).join(","),
     AUTHORIZATION_MODES: apiServer.authorizationModes.join(","),
     ISSUER: issuer,
     JWKS_URI: jwksUri ?? `${issuer}/openid/v1/jwks`,

@@ -5,9 +5,11 @@ import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import type { Pin } from "../binaries/pins.ts";
 import { linkOf } from "../binaries/stages.ts";
+import { podSubnet } from "../minimal/render.ts";
 import { podMtu, vxlanOverhead } from "../network/mtu.ts";
 import { type Layout, layoutOf } from "../paths.ts";
 import type { ClusterSpec, Endpoint, HostSpec } from "../spec.ts";
+import { parts } from "../system.ts";
 import { type HostFile, type Payload, phaseScript, rootShell, shellWord, type Unit, wholeScript } from "./shipment.ts";
 
 const script = (name: string): string => readFileSync(new URL(`./${name}`, import.meta.url), "utf8").trimEnd();
@@ -69,17 +71,27 @@ export class Host extends pulumi.ComponentResource {
     this.spec = host;
     this.layout = layoutOf(spec);
     this.connection = connectionTo(spec, host);
-    const system = spec.system === "cluster" ? "" : ` system ${spec.system}`;
-    const fixed = `podCidr ${spec.network.podCidr}/${spec.network.nodeCidrMaskSize} serviceCidr ${spec.network.serviceCidr}${system}`;
+    const { podCidr, nodeCidrMaskSize, serviceCidr } = spec.network;
+    const fixed = [
+      `podCidr ${podCidr}/${nodeCidrMaskSize} serviceCidr ${serviceCidr}`,
+      // etcd's data are there.
+      `controlPlane ${spec.controlPlane.name}@${spec.controlPlane.address}`,
+      ...(spec.system === "cluster" ? [] : [`system ${spec.system}`]),
+      // By the host's place in the list; the bridge keeps it.
+      ...(spec.system === "minimal" ? [`podSubnet ${podSubnet(spec, host)}`] : []),
+    ].join(" ");
+    // What was stored by the higher one, the lower cannot read.
+    const rising = `encryption.generation=${spec.apiServer.encryption.generation} versions.kubernetes=${spec.versions.kubernetes}`;
     const body = (cluster: string): string => {
       const facts = {
         name: host.name,
         owner: `${spec.clusterName}-${cluster}/${host.name}@${host.address}`,
         fixed,
+        rising,
         roles: host.roles.join(" "),
         ports: args.ports.join(" "),
         udp_ports: args.udpPorts.join(" "),
-        netfilter: spec.network.kubeProxyMode,
+        netfilter: parts[spec.system].has("nodes") ? spec.network.kubeProxyMode : "none",
         vxlan_mtu: spec.network.podNetwork === "flannel" ? String(vxlanOverhead + podMtu(spec)) : "",
         address: host.address,
         units: args.units.join(" "),

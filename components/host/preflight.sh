@@ -2,7 +2,7 @@
 # Looks whether this host can take what its roles bring and reports every problem at once. Changes nothing but its own
 # state folder, which marks the host as this node. Runs as root.
 # The lines before this script set: name, roles, ports, units, arch, need_mib, service_address, owner,
-# netfilter (iptables or nftables), udp_ports, address, vxlan_mtu (least MTU of the host's interface; empty without VXLAN),
+# rising (settings that a cluster never lowers, name=value), netfilter (iptables, nftables or none), udp_ports, address, vxlan_mtu (least MTU of the host's interface; empty without VXLAN),
 # volumes (a folder of volumes, or unset), fixed (settings that a cluster keeps for life), cgroup_v1 (true: allowed), claimed (folders that will be filled and removed),
 # named_by_host (true: the kubelet registers with the host's own name). The second
 # argument is the clock of the machine that runs Pulumi, in seconds since 1970; it is given at the first `up` only.
@@ -10,7 +10,7 @@ set -euo pipefail
 umask 077
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 
-: "${name:?}" "${roles:?}" "${ports:?}" "${units:?}" "${arch:?}" "${need_mib:?}" "${service_address:?}" "${owner:?}" "${fixed:?}" "${cgroup_v1:?}" \
+: "${name:?}" "${roles:?}" "${ports:?}" "${units:?}" "${arch:?}" "${need_mib:?}" "${service_address:?}" "${owner:?}" "${fixed:?}" "${cgroup_v1:?}" "${rising:?}" \
   "${netfilter:?}" "${udp_ports?}" "${address:?}" "${vxlan_mtu?}" "${claimed:?}" "${named_by_host:?}"
 now=${2:-}
 problems=()
@@ -24,9 +24,9 @@ case $(uname -m) in x86_64) machine=amd64 ;; aarch64) machine=arm64 ;; *) machin
 [ "$machine" = "$arch" ] || problem "architecture" "$machine" "$arch" "use a host of that architecture"
 [ "$(cat /proc/1/comm)" = systemd ] || problem "init" "$(cat /proc/1/comm)" "systemd" "use a host that boots with systemd"
 
-filter_tool=iptables
-if [ "$netfilter" = nftables ]; then filter_tool=nft; fi
-for tool in base64 conntrack curl flock ip "$filter_tool" mount sha256sum sysctl systemctl umount; do
+tools=(base64 curl flock ip mount sha256sum sysctl systemctl umount)
+case $netfilter in nftables) tools+=(conntrack nft) ;; iptables) tools+=(conntrack iptables) ;; esac
+for tool in "${tools[@]}"; do
   command -v "$tool" >/dev/null || problem "tool $tool" "none on PATH" "$tool" "install the package that holds it"
 done
 
@@ -40,6 +40,13 @@ fi
 if [ -n "$before" ] && [ "$(cat /var/lib/plainkube/state/fixed)" != "$fixed" ]; then
   problem "a setting that a cluster keeps for life" "$fixed" "$(cat /var/lib/plainkube/state/fixed)" "set it back, or run 'pulumi destroy' first"
 fi
+for setting in $rising; do
+  past=$(sed -n "s/^${setting%%=*}=//p" /var/lib/plainkube/state/rising 2>/dev/null || :)
+  now_set=${setting#*=}
+  if [ -n "$past" ] && [ "$(printf '%s\n' "$past" "$now_set" | sort -V | tail -n 1)" != "$now_set" ]; then
+    problem "${setting%%=*}, which only rises" "$now_set" "at least $past: what that has stored, this cannot read" "set it back, or run 'pulumi destroy' first"
+  fi
+done
 if [ -z "$before" ]; then
   for path in /etc/kubernetes/manifests /var/lib/kubelet /var/lib/rancher /var/lib/k0s; do
     if [ -d "$path" ] && [ -n "$(ls -A "$path")" ]; then
@@ -159,5 +166,6 @@ if [ -n "$volumes" ]; then
   printf '%s %s %s\n' "$mode" "$made" "$volumes" >>"$noted"
 fi
 printf '%s\n' "$fixed" >/var/lib/plainkube/state/fixed
+tr ' ' '\n' <<<"$rising" >/var/lib/plainkube/state/rising
 printf '%s\n' "$owner" >/var/lib/plainkube/state/owner
 echo ready

@@ -67,13 +67,15 @@ fi
 ip route flush proto 112 2>/dev/null
 if vxlan=$(cat /run/plainkube/vxlan 2>/dev/null) && [ -e "/sys/class/net/$vxlan" ]; then try ip link delete "$vxlan"; fi
 
+# A folder may be a link to another disk: what it leads to is emptied, the link stays.
+real() { readlink -f -- "$1"; }
 unmount() {
   awk -v d="$1/" 'index($2 "/", d) == 1 { print $2 }' /proc/self/mounts | sort -r | while read -r mount; do
     # The folder itself may be a mount of the host's own.
     [ "$mount" = "$1" ] || umount "$mount" || umount --lazy "$mount"
   done
 }
-for dir in /var/lib/kubelet /run/plainkube "$lib" $claimed; do unmount "$dir"; done
+for dir in /var/lib/kubelet /run/plainkube "$lib" $claimed; do unmount "$(real "$dir")"; done
 
 try remove_iptables
 if command -v nft >/dev/null; then
@@ -111,7 +113,7 @@ if [ "$(cat "$lib/state/network-online.before" 2>/dev/null)" = inactive ]; then 
 if [ -f "$lib/state/volumes" ]; then
   while read -r mode made path; do
     [ -d "$path" ] || continue
-    try find "$path" -mindepth 1 -xdev -delete
+    try find "$(real "$path")" -mindepth 1 -xdev -delete
     if [ "$mode" != - ]; then try chmod "$mode" "$path"; fi
     case $made in - | "$lib"/*) continue ;; esac
     while rmdir "$path" 2>/dev/null && [ "$path" != "$made" ]; do path=${path%/*}; done
@@ -119,18 +121,18 @@ if [ -f "$lib/state/volumes" ]; then
 fi
 
 for dir in /var/lib/kubelet $claimed; do
-  if [ -d "$dir" ]; then try find "$dir" -mindepth 1 -xdev -delete; fi
+  if [ -d "$dir" ]; then try find "$(real "$dir")" -mindepth 1 -xdev -delete; fi
   rmdir "$dir" 2>/dev/null
 done
 try rm -rf /var/log/pods /var/log/containers
 mountpoint --quiet /run/netns || rmdir /run/netns 2>/dev/null
 rmdir /var/lib/cni/networks /run/containerd/s /run/containerd/fifo /run/containerd /var/lib/cni/results /var/lib/cni/cache /var/lib/cni 2>/dev/null
-try rm -rf /etc/plainkube /run/plainkube /var/log/plainkube
+try rm -rf /etc/plainkube /var/log/plainkube
 if [ ${#failures[@]} -gt 0 ]; then
   printf 'plainkube: %s was not reset whole; these steps failed:\n' "$(hostname)" >&2
   printf '  - %s\n' "${failures[@]}" >&2
   echo "Correct what stops them, then run 'pulumi destroy' again: it goes on where it stopped." >&2
   exit 1
 fi
-rm -rf "$lib"
+rm -rf /run/plainkube "$lib"
 echo "$owner reset"

@@ -135,7 +135,7 @@ export function renderMinimalRuntime(spec: ClusterSpec, host: HostSpec): Payload
 }
 
 /** A host's share of the pods' addresses: by its place in the list of hosts. */
-function podSubnet({ hosts, network }: ClusterSpec, host: HostSpec): string {
+export function podSubnet({ hosts, network }: ClusterSpec, host: HostSpec): string {
   const size = 2 ** (32 - network.nodeCidrMaskSize);
   const place = hosts.findIndex(({ name }) => name === host.name);
   return `${nthAddress(network.podCidr, place * size)}/${network.nodeCidrMaskSize}`;

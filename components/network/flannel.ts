@@ -4,7 +4,7 @@ import type * as pulumi from "@pulumi/pulumi";
 const rbac = "rbac.authorization.k8s.io";
 
 /** As flanneld's certificate says it. */
-export const flannelUser = "flannel";
+export const flannelUser = "plainkube:flannel";
 
 /**
  * The rights of flanneld, as upstream's manifest has them but for pods, which it reads only as one: it finds the nodes, and

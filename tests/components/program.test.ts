@@ -257,7 +257,7 @@ const devCertificates: Record<string, Asked> = {
 
 const certificates: Record<string, Record<string, Asked>> = {
   dev: devCertificates,
-  flannel: { ...devCertificates, flannel: { ca: "kubernetes", cn: "flannel", uses: ["client_auth"] } },
+  flannel: { ...devCertificates, flannel: { ca: "kubernetes", cn: "plainkube:flannel", uses: ["client_auth"] } },
   custom: {
     ...clusterCertificates(
       "cp",

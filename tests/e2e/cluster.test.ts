@@ -18,7 +18,7 @@ const hostNames = ["node1", "node2"];
 let cluster: TestCluster;
 
 before(async () => {
-  cluster = await TestCluster.make({ label: "e2e", config: await stackConfig("dev") });
+  cluster = await TestCluster.make({ label: "e2e", config: await stackConfig("dev"), alone: true });
 });
 
 after(() => cluster.remove());

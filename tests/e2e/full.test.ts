@@ -430,9 +430,9 @@ describe("a new encryption key, and a proxy with TLS", () => {
     const pair = await file("proxy.pem", pem);
     const requests = await startProxy(8132, pair, pair, ca);
     await cluster.onHost("node1", "systemctl stop egress");
-    await cluster.stack.configure(
-      apiServer({ egressSelector: { cluster: `https://${lan}:8132` }, encryption: { generation: 2 } }),
-    );
+    const egressSelector = { cluster: `https://${lan}:8132` };
+    const raised = apiServer({ egressSelector, encryption: { generation: 2 } });
+    await cluster.stack.configure(raised);
     const earlier = await cluster.invocations();
     await cluster.up();
     // The watch of plainkube-routes ends with the API server, and it starts again by itself.
@@ -448,6 +448,11 @@ describe("a new encryption key, and a proxy with TLS", () => {
     const [pod = ""] = await cluster.proofPods(".metadata.name");
     assert.notEqual(await kubectl("logs", "-n", "plainkube-proof", pod), "");
     assert.ok(requests.some((to) => to.endsWith(":10250")));
+
+    // The key that a lower generation drops has encrypted something.
+    await cluster.stack.configure(apiServer({ egressSelector, encryption: { generation: 1 } }));
+    assert.match(await cluster.failingUp(), /encryption\.generation, which only rises: got 1; expected at least 2/);
+    await cluster.stack.configure(raised);
   });
 
   test("a second up changes and restarts nothing", () => cluster.assertNothingToDo());

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { readFile, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInstance, destroyInstance, insideLan, type LabInstance, runOnHost } from "../../lab/instance.ts";
-import { must } from "../../lab/shell.ts";
+import { must, sleep } from "../../lab/shell.ts";
 import { LabStack, prepare, projectDirectory } from "../../lab/stack.ts";
 
 export const controlPlaneUnits = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
@@ -17,6 +18,11 @@ export interface TestClusterOptions {
   readonly label: string;
   /** The stack's configuration; the keys and known hosts of the instance are put into it. */
   readonly config: Readonly<Record<string, unknown>>;
+  /**
+   * Whether no other cluster with kubelets runs beside it. Kubelets of all labs of a machine set the same kernel settings, so
+   * that only such a cluster can see whether it gives them back. Default: false.
+   */
+  readonly alone?: boolean;
   /** Host → its systemd units, without `.service`. Default: those of stack dev. */
   readonly units?: Readonly<Record<string, readonly string[]>>;
 }
@@ -28,6 +34,7 @@ export class TestCluster {
   /** The configuration that the stack was made with. */
   readonly config: Readonly<Record<string, unknown>>;
   readonly units: Readonly<Record<string, readonly string[]>>;
+  readonly #alone: boolean;
   readonly #kubectl: string;
   readonly #recorded = new Map<string, string[]>();
 
@@ -37,7 +44,9 @@ export class TestCluster {
     kubectl: string,
     config: Readonly<Record<string, unknown>>,
     units: Readonly<Record<string, readonly string[]>>,
+    alone: boolean,
   ) {
+    this.#alone = alone;
     this.instance = instance;
     this.stack = stack;
     this.#kubectl = kubectl;
@@ -55,6 +64,11 @@ export class TestCluster {
     await destroyInstance(name, directory, log);
     await must(["rm", "-rf", directory]);
     const { kubectl } = await prepare(options.config, log);
+    const { alone = false } = options;
+    const isWorker = (host: { roles: string[] }) => host.roles.includes("worker");
+    await mkdir(join(projectDirectory, ".lab"), { recursive: true });
+    if (alone) await writeFile(aloneFile, String(process.pid));
+    else if ((options.config["plainkube:hosts"] as { roles: string[] }[]).some(isWorker)) await waitForAlone();
     const config = {
       ...options.config,
       "plainkube:ssh": { privateKeyFile: `.lab/${name}/id_ed25519`, knownHostsFile: `.lab/${name}/known_hosts` },
@@ -66,13 +80,21 @@ export class TestCluster {
       host.name,
       host.roles.includes("control-plane") ? [...controlPlaneUnits, ...workerUnits] : workerUnits,
     ]);
-    const cluster = new TestCluster(instance, stack, kubectl, config, options.units ?? Object.fromEntries(units));
+    const cluster = new TestCluster(
+      instance,
+      stack,
+      kubectl,
+      config,
+      options.units ?? Object.fromEntries(units),
+      alone,
+    );
     for (const host of cluster.hosts) cluster.#recorded.set(host, await cluster.#record(host));
     return cluster;
   }
 
   /** Removes the instance with all that belongs to it. */
   async remove(): Promise<void> {
+    if (this.#alone) await rm(aloneFile, { force: true });
     await destroyInstance(this.instance.name, this.instance.directory, (line) => console.error(`# ${line}`));
     await must(["rm", "-rf", this.instance.directory]);
   }
@@ -185,7 +207,18 @@ export class TestCluster {
     for (const section of recordSections) {
       assert.ok(sections.has(section), `the record of ${host} has no ${section}`);
     }
-    return lines;
+    return this.#alone ? lines : lines.filter((line) => !/^sysctl (kernel|vm|fs)\./.test(line));
+  }
+}
+
+/** Holds the process whose cluster is alone, while it is. */
+const aloneFile = join(projectDirectory, ".lab", "alone");
+
+async function waitForAlone(): Promise<void> {
+  for (;;) {
+    const pid = await readFile(aloneFile, "utf8").catch(() => "");
+    if (pid === "" || !existsSync(`/proc/${pid}`)) return;
+    await sleep(500);
   }
 }
 

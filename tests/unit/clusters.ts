@@ -75,7 +75,7 @@ export const customConfig = (): RawConfig => ({
   apiServer: {
     authorizationModes: ["RBAC", "Node"],
     admissionPlugins: {
-      enable: ["NodeRestriction", "AlwaysPullImages", "EventRateLimit"],
+      enable: ["NodeRestriction", "DenyServiceExternalIPs", "EventRateLimit"],
       disable: ["DefaultIngressClass", "RuntimeClass"],
       config: {
         EventRateLimit: {

@@ -100,7 +100,10 @@ const safe = [core("secrets", "serviceaccounts/token"), reviews];
 const policies: readonly [rules: AuditRule[], revealed: string | undefined][] = [
   [[{ level: "Metadata" }, body], undefined],
   [[...safe, body], undefined],
-  [[core("*"), { ...reviews, resources: [{ group: "*" }] }, body], undefined],
+  [[core("*"), { ...reviews, resources: [{ group: "authentication.k8s.io" }] }, body], undefined],
+  // No group is a wildcard upstream, and `secrets/*` means secrets, too.
+  [[core("*"), { ...reviews, resources: [{ group: "*" }] }, body], "rules[2] of level Request, for tokenreviews"],
+  [[{ ...core("secrets/*"), level: "RequestResponse" }], "rules[0] of level RequestResponse, for secrets"],
   [[core("secrets", "*/token"), reviews, body], undefined],
   [[core("secrets", "serviceaccounts/*"), reviews, body], undefined],
   [[body], "rules[0] of level Request, for secrets"],

@@ -995,6 +995,38 @@ const cases: Record<string, readonly [change: (config: Base) => void, ...problem
       remedy: "remove it from one of them",
     },
   ],
+  "audit rules that the API server would not start with": [
+    (c) =>
+      Object.assign(c, {
+        apiServer: { audit: { rules: [{ level: "None", resources: [{ group: "*", resourceNames: ["a"] }] }] } },
+      }),
+    invalid("apiServer.audit.rules[0].resources[0].group", '"*"', 'an API group; the core group is ""'),
+    invalid(
+      "apiServer.audit.rules[0].resources[0].resourceNames",
+      '["a"]',
+      "none without resources: a name is one of a kind",
+    ),
+  ],
+  "images that no registry has, and an unreal port of a proxy": [
+    (c) =>
+      Object.assign(c, {
+        apiServer: {
+          admissionPlugins: { enable: ["AlwaysPullImages"] },
+          egressSelector: { etcd: "https://127.0.0.1:99999" },
+        },
+      }),
+    invalid(
+      "apiServer.egressSelector.etcd",
+      '"https://127.0.0.1:99999"',
+      "direct, a CONNECT proxy like https://proxy.example.com:8132, or its socket like unix:///run/proxy.sock",
+    ),
+    {
+      what: "plainkube:apiServer.admissionPlugins.enable has AlwaysPullImages",
+      got: "AlwaysPullImages, with which no pod starts whose image no registry has: those of plainkube itself",
+      expected: "other plugins",
+      remedy: "remove it",
+    },
+  ],
   "admission plugins that cannot work": [
     (c) => Object.assign(c, { apiServer: { admissionPlugins: { enable: ["EventRateLimit", "AlwaysDeny"] } } }),
     {

@@ -167,8 +167,10 @@ func follow(ctx context.Context, a *api, hosts declared) {
 				log.Printf("%s is left as it is: %v", request.Metadata.Name, err)
 				return nil
 			}
+			// One that fails, by a webhook say, shall not keep the others waiting; the next watch shows it again.
 			if err := a.approve(ctx, request); err != nil {
-				return err
+				log.Printf("%s could not be approved: %v", request.Metadata.Name, err)
+				return nil
 			}
 			log.Printf("%s is approved: %s for its own name and address", request.Metadata.Name, request.Spec.Username)
 			return nil

@@ -21,7 +21,8 @@ export class LocalPath extends pulumi.ComponentResource {
     const { spec, access, nodes } = args;
     const space = new kubernetes.core.v1.Namespace(
       `${name}-namespace`,
-      { metadata: { name: namespace } },
+      // Its helper mounts the folder of volumes, which no stricter level allows.
+      { metadata: { name: namespace, labels: { "pod-security.kubernetes.io/enforce": "privileged" } } },
       access.options(this),
     );
     const options = access.options(this, [space]);
