@@ -410,8 +410,10 @@ const apiServer = z.strictObject({
     .strictObject({
       enable: z
         .array(pluginName, "a list of plugins")
-        .default(["NodeRestriction"])
-        .describe("Plugins that are on beside upstream's defaults (--enable-admission-plugins)."),
+        .default([])
+        .describe(
+          "Plugins that are on beside upstream's defaults and NodeRestriction, which only `disable` turns off (--enable-admission-plugins).",
+        ),
       disable: z
         .array(pluginName, "a list of plugins")
         .default([])
@@ -462,7 +464,7 @@ const apiServer = z.strictObject({
       generation: wholeNumber(100, "of keys")
         .default(1)
         .describe(
-          "Number of keys: raised by one, a new key encrypts and the older ones still decrypt. Lowered, what the lost key encrypted is lost.",
+          "Number of keys: raised by one, a new key encrypts and the older ones still decrypt. A lower number is refused: what the lost key encrypted would be lost.",
         ),
     })
     .prefault({})
