@@ -112,7 +112,8 @@ async function showService(instance: LabInstance, address: string, kubectl: read
 }
 
 function environmentFile(stack: LabStack, kubeconfig: string, bin: string): string {
-  const variables = { ...stack.environment, KUBECONFIG: kubeconfig };
+  const { TMPDIR: temporary = "", ...environment } = stack.environment;
+  const variables = { ...environment, KUBECONFIG: kubeconfig };
   const lines = Object.entries(variables).map(([key, value]) =>
     key === "PATH" ? "" : `export ${key}=${shellWord(value)}`,
   );
@@ -126,7 +127,8 @@ function environmentFile(stack: LabStack, kubeconfig: string, bin: string): stri
     "# Made by `npm run lab`: kubectl and pulumi for the lab's stack. Source it from bash or zsh.",
     ...lines.filter(Boolean),
     `export PATH=${shellWord([bin, ...ours].join(":"))}:"$PATH"`,
-    `pulumi() { case $1 in ${configured.join("|")}) command pulumi "$@" --config-file ${shellWord(stack.file)} ;; *) command pulumi "$@" ;; esac; }`,
+    `pulumi() { local TMPDIR=${shellWord(temporary)}; export TMPDIR`,
+    `  case $1 in ${configured.join("|")}) command pulumi "$@" --config-file ${shellWord(stack.file)} ;; *) command pulumi "$@" ;; esac; }`,
     "",
   ].join("\n");
 }

@@ -58,7 +58,10 @@ export class LabStack {
   /** The stack, made if it is not there. A backend of the user's own (PULUMI_BACKEND_URL, PULUMI_ACCESS_TOKEN) is used. */
   static async open(options: StackOptions): Promise<LabStack> {
     const { instance, name, log } = options;
-    const environment: Record<string, string> = { ...(await ensurePulumi(log)), PULUMI_STACK: name };
+    // Pulumi's Kubernetes plugin leaves a copy of the administrator's kubeconfig in the folder for temporary files.
+    const temporary = join(instance.directory, "tmp");
+    await mkdir(temporary, { recursive: true, mode: 0o700 });
+    const environment: Record<string, string> = { ...(await ensurePulumi(log)), PULUMI_STACK: name, TMPDIR: temporary };
     if (!process.env.PULUMI_BACKEND_URL && !process.env.PULUMI_ACCESS_TOKEN) {
       const backend = backendIn(instance.directory);
       const passphrase = backend.PULUMI_CONFIG_PASSPHRASE_FILE;
