@@ -33,8 +33,8 @@ async function installPrograms(): Promise<void> {
 
 /** The one that no other cluster with kubelets may run beside goes first, with all that is quick beside it. */
 const order = [
-  ...["e2e/cluster", "checks", "unit", "components", "toolchain", "conformance", "plugin", "lab"],
-  ...["e2e/api-only", "e2e/explore", "e2e/full", "e2e/network", "e2e/addons", "e2e/minimal"],
+  ...["e2e/cluster", "checks", "unit", "components", "toolchain", "conformance", "plugin"],
+  ...["e2e/api-only", "e2e/explore", "lab", "e2e/full", "e2e/network", "e2e/addons", "e2e/minimal"],
 ];
 
 async function testFiles(below: readonly string[]): Promise<string[]> {

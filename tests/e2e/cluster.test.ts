@@ -335,11 +335,8 @@ describe("another way in", () => {
 describe("destroy", () => {
   test("leaves the hosts as they were", () => cluster.assertGivenBack());
 
-  test("leaves an empty stack, and another up works", async () => {
+  // That another up works is seen above: one was killed after a destroy.
+  test("leaves an empty stack", async () => {
     assert.equal((await cluster.pulumi("stack", "--show-urns")).match(/plainkube:host/), null);
-    await cluster.stack.configure(cluster.config);
-    await cluster.up();
-    assert.match(await cluster.onHost("node2", `curl -sf --max-time 5 ${await cluster.proofUrl()}`), /"node":"node/);
-    await cluster.pulumi("destroy", "--yes");
   });
 });

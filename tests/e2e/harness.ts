@@ -214,7 +214,8 @@ export class TestCluster {
 /** Holds the process whose cluster is alone, while it is. */
 const aloneFile = join(projectDirectory, ".lab", "alone");
 
-async function waitForAlone(): Promise<void> {
+/** Waits until no cluster is alone: for what would disturb it. */
+export async function waitForAlone(): Promise<void> {
   for (;;) {
     const pid = await readFile(aloneFile, "utf8").catch(() => "");
     if (pid === "" || !existsSync(`/proc/${pid}`)) return;

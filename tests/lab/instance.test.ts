@@ -21,6 +21,7 @@ import {
 } from "../../lab/instance.ts";
 import { must, run } from "../../lab/shell.ts";
 import { cacheRoot } from "../../toolchain/cache.ts";
+import { waitForAlone } from "../e2e/harness.ts";
 
 const HOSTS = [
   { name: "node1", address: "10.90.23.41" },
@@ -92,6 +93,8 @@ describe("lab instances", { timeout: 600_000 }, () => {
   let panicBefore: string;
 
   before(async () => {
+    // It changes a kernel setting of the machine.
+    await waitForAlone();
     directory = await mkdtemp(join(tmpdir(), "plainkube-lab-"));
     machineBefore = await machine();
     panicBefore = await readFile(KERNEL_PANIC, "utf8");
