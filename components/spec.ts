@@ -12,6 +12,7 @@ import { type AuditPolicy, auditPolicyOf } from "./control-plane/audit.ts";
 import { checkApiServer } from "./control-plane/check.ts";
 import { expandPath } from "./expand-path.ts";
 import { checkNetwork } from "./network/check.ts";
+import { repeated } from "./repeated.ts";
 import { type ClusterConfig, clusterSchema, type HostConfig, hostKeySchema, roles } from "./schema.ts";
 import { nearest } from "./suggestion.ts";
 import { checkSystem, parts } from "./system.ts";
@@ -288,7 +289,7 @@ function contradictions(config: ClusterConfig, around: Surroundings, isSound: So
   const { hosts, network, certificates, runtime } = config;
   for (const key of ["name", "address"] as const) {
     const values = hosts.map((h, i) => (isSound(`hosts[${i}].${key}`) ? h[key] : undefined));
-    for (const twice of new Set(values.filter((v, i) => v !== undefined && values.indexOf(v) !== i))) {
+    for (const twice of repeated(values.filter((v) => v !== undefined))) {
       const where = values.flatMap((v, i) => (v === twice ? [`hosts[${i}]`] : []));
       add(
         `plainkube:hosts has the ${key} ${twice} ${where.length === 2 ? "twice" : `${where.length} times`}`,
@@ -355,7 +356,7 @@ function contradictions(config: ClusterConfig, around: Surroundings, isSound: So
       }
     }
     const taints = h.taints.map((t) => `${t.key}:${t.effect}`);
-    for (const twice of new Set(taints.filter((t, n) => taints.indexOf(t) !== n))) {
+    for (const twice of repeated(taints)) {
       add(
         `plainkube:hosts[${i}].taints has a taint twice`,
         twice,

@@ -1,5 +1,6 @@
 import { mkdir, readdir, readFile, rmdir, statfs, unlink } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
+import { repeated } from "../components/repeated.ts";
 import { cacheRoot, withLock, writeAtomic } from "../toolchain/cache.ts";
 import { ensureBase, remove } from "./base.ts";
 import { findInstanceCgroups, instancesWithCgroups, processesIn, removeCgroups } from "./cgroups.ts";
@@ -266,7 +267,7 @@ function validate(options: LabOptions): void {
   }
   for (const key of ["name", "address"] as const) {
     const values = options.hosts.map((host) => host[key]);
-    for (const value of new Set(values.filter((v, i) => values.indexOf(v) !== i))) {
+    for (const value of repeated(values)) {
       problems.push(`host ${key} ${value}: given to more than one host; expected each once`);
     }
   }

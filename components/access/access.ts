@@ -7,6 +7,7 @@ import { flannelRights } from "../network/flannel.ts";
 import { Pki } from "../pki/pki.ts";
 import type { ClusterSpec } from "../spec.ts";
 import { parts } from "../system.ts";
+import { bindingOf } from "./binding.ts";
 import { kubeconfigOf, kubeconfigWith } from "./kubeconfig.ts";
 
 /**
@@ -14,12 +15,6 @@ import { kubeconfigOf, kubeconfigWith } from "./kubeconfig.ts";
  * controller manager, and a system may have none.
  */
 export const deletedAtOnce = { "pulumi.com/deletionPropagationPolicy": "background" } as const;
-
-/** Binds a ClusterRole to a user; the same for a whole cluster and for a namespace. */
-export const bindingOf = (clusterRole: string, user: string) => ({
-  roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: clusterRole },
-  subjects: [{ apiGroup: "rbac.authorization.k8s.io", kind: "User", name: user }],
-});
 
 /**
  * The ways in: kubeconfigs, the administrator's provider for everything inside the cluster, and the rights

@@ -1,4 +1,5 @@
 import { paths } from "../paths.ts";
+import { repeated } from "../repeated.ts";
 import type { Check } from "../spec.ts";
 import { atLeast } from "../versions.ts";
 import { hasLocalPath } from "./storage/provisioner.ts";
@@ -32,7 +33,7 @@ export const checkAddons: Check = ({ addons, versions }, add, isSound) => {
   const classes = addons.storageClasses;
   if (!isSound("addons.storageClasses")) return;
   const names = classes.map((one) => one.name);
-  for (const twice of new Set(names.filter((name, i) => names.indexOf(name) !== i))) {
+  for (const twice of repeated(names)) {
     add(
       `plainkube:addons.storageClasses has the name ${twice} more than once`,
       names.flatMap((name, i) => (name === twice ? [`storageClasses[${i}]`] : [])).join(" and "),

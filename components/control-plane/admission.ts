@@ -57,7 +57,7 @@ const plugins: Readonly<Record<string, { readonly since?: string; readonly gone?
 /** Plugins that do not start without a configuration. */
 export const configured: readonly string[] = ["ImagePolicyWebhook", "EventRateLimit"];
 
-/** What is on beside upstream's defaults; where kubelets are, NodeRestriction always, unless it is disabled by name. */
+/** What is on beside upstream's defaults: NodeRestriction always, unless it is disabled by name. */
 export function enabledPlugins({ apiServer: { admissionPlugins } }: ClusterSpec): string[] {
   const { enable, disable } = admissionPlugins;
   return [...new Set([...enable, ...(disable.includes("NodeRestriction") ? [] : ["NodeRestriction"])])];

@@ -1,4 +1,5 @@
 import { expandPath } from "../expand-path.ts";
+import { repeated } from "../repeated.ts";
 import type { ClusterConfig } from "../schema.ts";
 import type { Check, Report, Soundness } from "../spec.ts";
 import { nearest } from "../suggestion.ts";
@@ -9,7 +10,6 @@ import { type AuditPolicy, readPolicyFile, revealing } from "./audit.ts";
 import { faultOfOrigin } from "./cors.ts";
 
 const setting = (name: string): string => `plainkube:apiServer.${name}`;
-const twice = (values: readonly string[]): string[] => [...new Set(values.filter((v, i) => values.indexOf(v) !== i))];
 
 /** What contradicts itself in the API server's settings, or would not start. */
 export const checkApiServer: Check = (config, add, isSound, around) => {
@@ -32,7 +32,7 @@ export const checkApiServer: Check = (config, add, isSound, around) => {
 
 function checkAuthorization({ apiServer: { authorizationModes: modes }, hosts }: ClusterConfig, add: Report): void {
   const name = setting("authorizationModes");
-  for (const mode of twice(modes)) add(`${name} names a mode twice`, mode, "each mode once", "remove one of them");
+  for (const mode of repeated(modes)) add(`${name} names a mode twice`, mode, "each mode once", "remove one of them");
   const unsafe = modes.filter((mode) => mode === "AlwaysAllow" || mode === "AlwaysDeny");
   for (const mode of unsafe) {
     const effect =
@@ -77,7 +77,7 @@ function checkAdmission({ apiServer, versions }: ClusterConfig, add: Report, isS
       }
     }
   }
-  for (const plugin of twice([...new Set(enable), ...new Set(disable)])) {
+  for (const plugin of repeated([...new Set(enable), ...new Set(disable)])) {
     add(`${name} both enables and disables a plugin`, plugin, "each plugin in one list", "remove it from one of them");
   }
   for (const plugin of configured.filter((p) => enable.includes(p) && !(p in config))) {

@@ -1,5 +1,6 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import type * as pulumi from "@pulumi/pulumi";
+import { bindingOf } from "../access/binding.ts";
 
 const rbac = "rbac.authorization.k8s.io";
 const certificates = "certificates.k8s.io";
@@ -40,11 +41,7 @@ export function certificateRights(name: string, options: pulumi.CustomResourceOp
   );
   new kubernetes.rbac.v1.ClusterRoleBinding(
     `${name}-approver-binding`,
-    {
-      metadata: { name: approver },
-      roleRef: { apiGroup: rbac, kind: "ClusterRole", name: approver },
-      subjects: [{ apiGroup: rbac, kind: "User", name: approver }],
-    },
+    { metadata: { name: approver }, ...bindingOf(approver, approver) },
     options,
   );
 }

@@ -5,7 +5,7 @@ import { nthAddress } from "../cidr.ts";
 import { concat, type HostFile, type Payload } from "../host/shipment.ts";
 import { imageRefs } from "../images.ts";
 import { minimalLayout, paths } from "../paths.ts";
-import type { CertificatePlan } from "../pki/plan.ts";
+import { type CertificatePlan, isAddress } from "../pki/plan.ts";
 import { fill, merge, withFlags, yaml } from "../render.ts";
 import { runtimeDefaults } from "../schema.ts";
 import type { ClusterSpec, HostSpec } from "../spec.ts";
@@ -36,7 +36,6 @@ export const adminCertificate: CertificatePlan = {
 
 /** What the API server's certificate is valid for: how hosts and pods reach it, and what the configuration adds. */
 export function servingNames(spec: ClusterSpec): { dnsNames: string[]; ipAddresses: string[] } {
-  const isAddress = (name: string) => /^[0-9.]+$/.test(name);
   const extra = spec.certificates.extraApiSans;
   return {
     dnsNames: ["kubernetes.default.svc", ...extra.filter((name) => !isAddress(name))],

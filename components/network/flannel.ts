@@ -1,7 +1,6 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import type * as pulumi from "@pulumi/pulumi";
-
-const rbac = "rbac.authorization.k8s.io";
+import { bindingOf } from "../access/binding.ts";
 
 /** As flanneld's certificate says it. */
 export const flannelUser = "plainkube:flannel";
@@ -24,11 +23,7 @@ export function flannelRights(name: string, options: pulumi.CustomResourceOption
   );
   return new kubernetes.rbac.v1.ClusterRoleBinding(
     `${name}-flannel-binding`,
-    {
-      metadata: { name: flannelUser },
-      roleRef: { apiGroup: rbac, kind: "ClusterRole", name: flannelUser },
-      subjects: [{ apiGroup: rbac, kind: "User", name: flannelUser }],
-    },
+    { metadata: { name: flannelUser }, ...bindingOf(flannelUser, flannelUser) },
     { ...options, dependsOn: [role] },
   );
 }

@@ -16,7 +16,8 @@ export interface CertificatePlan {
   readonly ipAddresses?: readonly string[];
 }
 
-const isAddress = (name: string): boolean => /^[0-9.]+$/.test(name);
+/** Whether a name of a certificate is an IP address. */
+export const isAddress = (name: string): boolean => /^[0-9.]+$/.test(name);
 
 /** Certificate → the part of a system that it is for; the others are in every system. */
 const neededBy: Readonly<Record<string, Part>> = {

@@ -1,3 +1,4 @@
+import { repeated } from "../repeated.ts";
 import type { Check } from "../spec.ts";
 
 /** Names by which the cluster's own client certificates stand for more than a user. */
@@ -8,7 +9,7 @@ export const checkUsers: Check = (config, add, isSound) => {
   const { users } = config;
   if (!isSound("users")) return;
   const names = users.map((u) => u.name);
-  for (const twice of new Set(names.filter((n, i) => names.indexOf(n) !== i))) {
+  for (const twice of repeated(names)) {
     add(
       `plainkube:users has the name ${twice} more than once`,
       names.flatMap((n, i) => (n === twice ? [`users[${i}]`] : [])).join(" and "),
@@ -33,11 +34,11 @@ export const checkUsers: Check = (config, add, isSound) => {
         "remove it, and bind a ClusterRole: cluster-admin gives every right",
       );
     }
-    for (const twice of new Set(groups.filter((g, n) => groups.indexOf(g) !== n))) {
+    for (const twice of repeated(groups)) {
       add(`plainkube:users[${i}].groups has a group twice`, twice, "each group once", "remove one of them");
     }
     const bound = bindings.map((b) => `${b.clusterRole} in ${b.namespace ?? "the whole cluster"}`);
-    for (const twice of new Set(bound.filter((b, n) => bound.indexOf(b) !== n))) {
+    for (const twice of repeated(bound)) {
       add(`plainkube:users[${i}].bindings has a binding twice`, twice, "each binding once", "remove one of them");
     }
   }

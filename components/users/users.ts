@@ -1,7 +1,8 @@
 import { remote } from "@pulumi/command";
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
-import { type Access, bindingOf, deletedAtOnce } from "../access/access.ts";
+import { type Access, deletedAtOnce } from "../access/access.ts";
+import { bindingOf } from "../access/binding.ts";
 import { credentials, kubeconfigOf } from "../access/kubeconfig.ts";
 import { Accounts } from "../accounts/accounts.ts";
 import type { ControlPlane } from "../control-plane/control-plane.ts";
