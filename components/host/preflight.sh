@@ -144,16 +144,26 @@ if [ ${#problems[@]} -gt 0 ]; then
 fi
 mkdir -p /var/lib/plainkube/state
 chmod 0755 /var/lib/plainkube
-# What will be set machine-wide, by us or by a kubelet, as it was: reset sets it back.
+# What will be set machine-wide, by us or by a kubelet, as it was: reset sets it back, and nothing else. A role that is added
+# later adds its own.
 if [ ! -f /var/lib/plainkube/state/sysctl.before ]; then
   systemctl is-active network-online.target >/var/lib/plainkube/state/network-online.before || :
   nft list tables >/var/lib/plainkube/state/nft-tables.before 2>/dev/null || :
-  for key in net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.ipv4.conf.all.route_localnet \
-    net.netfilter.nf_conntrack_max net.netfilter.nf_conntrack_tcp_timeout_established net.netfilter.nf_conntrack_tcp_timeout_close_wait \
-    vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys kernel.keys.root_maxbytes; do
-    if value=$(sysctl -n "$key" 2>/dev/null); then printf '%s = %s\n' "$key" "$value"; fi
-  done >/var/lib/plainkube/state/sysctl.before
 fi
+keys=()
+if [ "$netfilter" != none ]; then
+  keys+=(net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.ipv4.conf.all.route_localnet net.netfilter.nf_conntrack_max
+    net.netfilter.nf_conntrack_tcp_timeout_established net.netfilter.nf_conntrack_tcp_timeout_close_wait)
+fi
+case " $roles " in
+  *" worker "*)
+    keys+=(vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys kernel.keys.root_maxbytes)
+    ;;
+esac
+for key in "${keys[@]}"; do
+  if grep -qs "^$key = " /var/lib/plainkube/state/sysctl.before; then continue; fi
+  if value=$(sysctl -n "$key" 2>/dev/null); then printf '%s = %s\n' "$key" "$value"; fi
+done >>/var/lib/plainkube/state/sysctl.before
 # The folder of volumes as it was: its mode, and the first folder on the way to it that is not there.
 if [ -n "$volumes" ]; then
   mode=$(stat -c %a "$volumes" 2>/dev/null || echo -)
