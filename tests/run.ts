@@ -1,4 +1,5 @@
-import { glob } from "node:fs/promises";
+import { glob, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
@@ -8,6 +9,7 @@ import { installPackages } from "../toolchain/apt.ts";
 import { buildRecipe, hostArch, recipe, withBuildCaches } from "../toolchain/modules.ts";
 import { which } from "../toolchain/run.ts";
 import { browserPackage, findBrowser } from "./browser.ts";
+import { figuresVariable, summarize } from "./figures.ts";
 
 /**
  * `npm test [-- PATH…]`: makes everything ready that the tests need, then runs all test files (or those below the paths)
@@ -66,10 +68,14 @@ const plugin = await withBuildCaches(async () => {
   return buildRecipe(recipe("plugin-command"), { arch: hostArch(), log });
 });
 log(`running ${files.length} test files`);
+const gathered = await mkdtemp(join(tmpdir(), "plainkube-figures-"));
+const figures = join(gathered, "figures");
+await writeFile(figures, "");
 Object.assign(process.env, {
   ...(all && { PLAINKUBE_ALL_VERSIONS: "1" }),
   PATH: `${join(projectDirectory, "node_modules/.bin")}:${process.env.PATH}`,
   PLAINKUBE_COMMAND_PLUGIN: plugin["pulumi-resource-command"]?.path,
+  [figuresVariable]: figures,
 });
 // Two at a time, in this order: a cluster mostly waits.
 const results = run({
@@ -80,4 +86,12 @@ const results = run({
 results.on("test:fail", () => {
   process.exitCode = 1;
 });
-results.compose(spec).pipe(process.stdout);
+let counts = { passed: 0, failed: 0 };
+results.on("test:summary", ({ file, counts: { passed, tests, skipped, todo } }) => {
+  // The one of all files.
+  if (file === undefined) counts = { passed, failed: tests - passed - skipped - todo };
+});
+for await (const text of results.compose(spec)) process.stdout.write(text);
+for (const line of summarize(figures)) console.log(line);
+console.log(`${counts.passed} passed, ${counts.failed} failed`);
+await rm(gathered, { recursive: true });
