@@ -160,8 +160,9 @@ case " $roles " in
     keys+=(vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys kernel.keys.root_maxbytes)
     ;;
 esac
+noted_keys=$(sed 's/ = .*//' /var/lib/plainkube/state/sysctl.before 2>/dev/null || :)
 for key in "${keys[@]}"; do
-  if grep -qs "^$key = " /var/lib/plainkube/state/sysctl.before; then continue; fi
+  if grep -qxF "$key" <<<"$noted_keys"; then continue; fi
   if value=$(sysctl -n "$key" 2>/dev/null); then printf '%s = %s\n' "$key" "$value"; fi
 done >>/var/lib/plainkube/state/sysctl.before
 # The folder of volumes as it was: its mode, and the first folder on the way to it that is not there.

@@ -166,6 +166,8 @@ describe("iptables and flannel", () => {
   test("take over from them, on a control plane that becomes a worker, too", async () => {
     await change({ kubeProxyMode: "iptables", podNetwork: "flannel" });
     assert.equal(await podsOfDns(), dnsPods, "pods go on");
+    // Another number of workers is another Deployment of the proof; that of before answered meanwhile.
+    await cluster.kubectl("rollout", "status", "deployment/proof", "-n", namespace, "--timeout=60s");
     await makeHarbour();
   });
 
@@ -193,6 +195,8 @@ if (isLongRun) {
   test("nftables and flannel take over from them", async () => {
     await change({ kubeProxyMode: "nftables", podNetwork: "flannel" });
     assert.equal(await podsOfDns(), dnsPods, "pods go on");
+    // Another number of workers is another Deployment of the proof; that of before answered meanwhile.
+    await cluster.kubectl("rollout", "status", "deployment/proof", "-n", namespace, "--timeout=60s");
     await makeHarbour();
     await assertNetworkWorks(["node1", "node2"]);
     await assertNetfilter("nftables");
