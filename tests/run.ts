@@ -36,7 +36,7 @@ async function installPrograms(): Promise<void> {
 /** The one that no other cluster with kubelets may run beside goes first, with all that is quick beside it. */
 const order = [
   ...["e2e/cluster", "checks", "unit", "components", "toolchain", "conformance", "plugin"],
-  ...["e2e/api-only", "e2e/explore", "lab", "e2e/full", "e2e/network", "e2e/addons", "e2e/minimal"],
+  ...["e2e/api-only", "e2e/explore", "lab", "e2e/full", "e2e/choices", "e2e/minimal"],
 ];
 
 async function testFiles(below: readonly string[]): Promise<string[]> {
@@ -59,9 +59,9 @@ const plugin = await withBuildCaches(async () => {
   await prepare(dev, log);
   if (files.some((file) => file.includes("e2e/") || file.includes("long/"))) {
     for (const stack of ["full", "minimal", "api-only"]) await prepare(await stackConfig(stack), log);
-    // As network.test.ts, addons.test.ts and, in the long run, versions.test.ts have them.
+    // As choices.test.ts and, in the long run, versions.test.ts have them.
     const flannel = { "plainkube:network": { podNetwork: "flannel" } };
-    for (const kubernetes of all ? Object.keys(supportedVersions) : ["1.35.4", "1.34.10"])
+    for (const kubernetes of all ? Object.keys(supportedVersions) : ["1.35.4"])
       await prepare({ ...dev, ...flannel, "plainkube:versions": { kubernetes } }, log);
     await buildRecipe(recipe("etcd-decode"), { arch: hostArch(), log });
   }

@@ -3,11 +3,13 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { prepare, stackConfig } from "../../lab/stack.ts";
+import { addons, addonTests, assertLogs } from "./addons.ts";
 import { isLongRun, TestCluster } from "./harness.ts";
 
 /**
- * The choices of a network, each proven the same way, on one cluster that goes from one to the other as a user's would: first with
- * a control plane that runs no pods. The tests follow each other.
+ * The choices that stack dev leaves at their defaults, on one cluster that goes from one to the other as a user's would: first nftables
+ * and routes, with a control plane that runs no pods, kubelets that ask for their certificates, and all add-ons; then iptables and
+ * flannel, a worker more, and issued certificates. The tests follow each other.
  */
 
 const namespace = "plainkube-proof";
@@ -23,12 +25,14 @@ let dnsPods: string;
 before(async () => {
   const config = await stackConfig("dev");
   cluster = await TestCluster.make({
-    label: "net",
+    label: "cho",
     config: {
       ...config,
       "plainkube:hosts": hosts(["control-plane"]),
       "plainkube:network": { kubeProxyMode: "nftables" },
       "plainkube:versions": { kubernetes: "1.35.4" },
+      "plainkube:kubelet": { certificates: "bootstrapped" },
+      "plainkube:addons": addons,
     },
     // As they are in the end.
     units: {
@@ -46,6 +50,7 @@ async function change(network: object): Promise<void> {
     ...cluster.config,
     "plainkube:hosts": hosts(["control-plane", "worker"]),
     "plainkube:network": network,
+    "plainkube:kubelet": { certificates: "issued" },
   });
   await cluster.up();
 }
@@ -156,6 +161,8 @@ describe("nftables and routes", () => {
   });
 });
 
+describe("a cluster of other choices", () => addonTests(() => cluster, ["node2"]));
+
 describe("iptables and flannel", () => {
   // The binary that the first configuration does without.
   before(async () => {
@@ -169,6 +176,13 @@ describe("iptables and flannel", () => {
     // Another number of workers is another Deployment of the proof; that of before answered meanwhile.
     await cluster.kubectl("rollout", "status", "deployment/proof", "-n", namespace, "--timeout=60s");
     await makeHarbour();
+  });
+
+  test("come with issued certificates, and no approver any more", async () => {
+    await assertLogs(cluster);
+    const left = await cluster.onHost("node1", "systemctl list-unit-files 'plainkube-approver*' --no-legend || :");
+    assert.equal(left, "");
+    await cluster.kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=30s");
   });
 
   test("carry packets between hosts by VXLAN", async () => {
@@ -206,4 +220,4 @@ if (isLongRun) {
 
 test("a second up has nothing to do", () => cluster.assertNothingToDo());
 
-test("destroy gives the hosts back", () => cluster.assertGivenBack());
+test("destroy gives the hosts back, with the volume of a claim that was left", () => cluster.assertGivenBack());
