@@ -4,14 +4,20 @@ import { pinsFor } from "./binaries/pins.ts";
 import { stagesOf } from "./binaries/stages.ts";
 import { clusterSchema } from "./schema.ts";
 import { type ClusterSpec, ConfigError, parseCluster } from "./spec.ts";
+import { nearest } from "./suggestion.ts";
 
 /** The only reader of Pulumi's configuration: the stack as a checked ClusterSpec, or a ConfigError with every problem. */
 export async function loadSpec(): Promise<ClusterSpec> {
-  const raw: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(pulumi.runtime.allConfig())) {
-    const [namespace, name = ""] = key.split(":");
-    if (namespace === pulumi.getProject()) raw[name] = name in clusterSchema.shape ? decode(name, value) : value;
-  }
+  // An own property each, whatever its name is.
+  const raw = Object.fromEntries(
+    Object.entries(pulumi.runtime.allConfig()).flatMap(([key, value]): [string, unknown][] => {
+      const [namespace, name] = [key.slice(0, key.indexOf(":")), key.slice(key.indexOf(":") + 1)];
+      if (namespace === pulumi.getProject())
+        return [[name, Object.hasOwn(clusterSchema.shape, name) ? decode(name, value) : value]];
+      // Other namespaces are those of providers; a misspelt one would be read by nobody.
+      return nearest(namespace, [pulumi.getProject()]) ? [[key, value]] : [];
+    }),
+  );
   const spec = checked(raw);
   const binaries = await resolveSource(spec.binaries, (line) => void pulumi.log.info(line));
   try {

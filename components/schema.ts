@@ -117,7 +117,11 @@ const ssh = z.strictObject({
   privateKeyFile: path
     .optional()
     .describe("File of the private key, relative to the project or with ~/. Default: the SSH agent of $SSH_AUTH_SOCK."),
-  privateKeyPassword: z.string("text").optional().describe("Passphrase of the private key. Set it with --secret."),
+  privateKeyPassword: z
+    .string("text; put a number in quotes")
+    .max(1024, "text of at most 1024 characters")
+    .optional()
+    .describe("Passphrase of the private key. Set it with --secret."),
   knownHostsFile: path
     .default("~/.ssh/known_hosts")
     .describe("OpenSSH known_hosts file with the pinned key of every host that has no `hostKey`."),
@@ -169,6 +173,7 @@ const binaries = z.strictObject({
     .record(
       z.string("a name").max(64, "the name of a binary"),
       text(/^[0-9a-f]{64}$/, "a SHA-256 in 64 lower-case hex digits", 64),
+      "an object of checksums",
     )
     .default({})
     .describe("Own pinned SHA-256 per binary name, for `directory` and for downloads without a known digest."),
@@ -273,11 +278,11 @@ const flagValue = z.union(
   "text in one line of at most 4096 characters, a number, true or false",
 );
 const flags = z
-  .record(text(flagName, "a flag's name without its leading dashes"), flagValue)
+  .record(text(flagName, "a flag's name without its leading dashes"), flagValue, "an object of flags")
   .default({})
   .describe("Flags to add or to replace, by upstream name without leading dashes.");
 const config = z
-  .record(z.string(), z.json())
+  .record(z.string(), z.json("a value of YAML"), "an object of fields")
   .default({})
   .describe("Fields merged over the component's config file, by upstream name.");
 
@@ -324,7 +329,7 @@ export const auditRuleSchema = z
         "a list of resources",
       )
       .optional(),
-    namespaces: z.array(z.string("a namespace"), "a list of namespaces").optional(),
+    namespaces: z.array(text(/^[^\s,]*$/, "a namespace"), "a list of namespaces").optional(),
     nonResourceURLs: z
       .array(text(/^(\*|\/[^*\s]*\*?)$/, "a path like /healthz* with `*` at its end alone"), "a list of paths")
       .optional(),
@@ -419,7 +424,11 @@ const apiServer = z.strictObject({
         .default([])
         .describe("Plugins of upstream's defaults that are off (--disable-admission-plugins)."),
       config: z
-        .record(pluginName, z.record(z.string(), z.json()), "an object of plugins")
+        .record(
+          pluginName,
+          z.record(z.string(), z.json("a value of YAML"), "an object of fields"),
+          "an object of plugins",
+        )
         .default({})
         .describe("Plugin → its configuration, as upstream spells it (--admission-control-config-file)."),
     })

@@ -7,15 +7,19 @@ import type { BinarySettings } from "./binaries/pins.ts";
 import { stagesOf } from "./binaries/stages.ts";
 import { contains, networkOf, nthAddress, overlaps, prefixLength } from "./cidr.ts";
 import { checkCompatibility } from "./compatibility/check.ts";
+import { checkOwned } from "./compatibility/owned.ts";
 import { checkMeaning } from "./compatibility/systems.ts";
 import { type AuditPolicy, auditPolicyOf } from "./control-plane/audit.ts";
 import { checkApiServer } from "./control-plane/check.ts";
 import { expandPath } from "./expand-path.ts";
+import { shellWord } from "./host/shipment.ts";
 import { checkNetwork } from "./network/check.ts";
+import { controllerPorts, controlPlanePorts, networkPorts, workerPorts } from "./ports.ts";
 import { repeated } from "./repeated.ts";
 import { type ClusterConfig, clusterSchema, type HostConfig, hostKeySchema, roles } from "./schema.ts";
+import { setting, show, showText } from "./shown.ts";
 import { nearest } from "./suggestion.ts";
-import { checkSystem, parts } from "./system.ts";
+import { checkSystem, parts, type System } from "./system.ts";
 import { checkUsers } from "./users/check.ts";
 import { supportedVersions, unsupportedVersion, type VersionSet, versionKey } from "./versions.ts";
 
@@ -94,13 +98,16 @@ export interface Surroundings {
 
 /** Checks a stack's configuration (keys without namespace) and completes it. Throws ConfigError. */
 export function parseCluster(raw: Readonly<Record<string, unknown>>, around: Surroundings): ClusterSpec {
+  const lost = lostNames(raw);
   const parsed = clusterSchema.safeParse(raw);
+  const refuse = (problems: readonly Problem[]) =>
+    new ConfigError(withoutPasswords(inOrder([...lost, ...problems]), raw));
   if (!parsed.success) {
     // What else is wrong shows as well, as far as the well-formed rest can be looked at.
     const problems = parsed.error.issues.flatMap((issue) => schemaProblems(issue, raw));
     const once = problems.filter((p, i) => problems.findIndex((q) => q.what === p.what && q.got === p.got) === i);
     const rest = salvage(raw, parsed.error);
-    throw new ConfigError(rest ? [...once, ...contradictions(rest.config, around, rest.isSound).problems] : once);
+    throw refuse(rest ? [...once, ...contradictions(rest.config, around, rest.isSound).problems] : once);
   }
   const config = parsed.data;
   const { problems, privateKey, hostKeys, jump } = contradictions(config, around, () => true);
@@ -114,7 +121,7 @@ export function parseCluster(raw: Readonly<Record<string, unknown>>, around: Sur
   );
   const controlPlane = hosts.find((h) => h.isControlPlane);
   const versions = supportedVersions[config.versions.kubernetes];
-  if (problems.length > 0 || !controlPlane || !versions) throw new ConfigError(problems);
+  if (lost.length + problems.length > 0 || !controlPlane || !versions) throw refuse(problems);
   return {
     ...config,
     hosts,
@@ -130,37 +137,100 @@ export function parseCluster(raw: Readonly<Record<string, unknown>>, around: Sur
   };
 }
 
+/** How deep lists and objects can lie in each other: far more than any component's fields need. */
+const mostLevels = 40;
+
+/** Names that objects of JavaScript lose, so that no other check sees them. Throws ConfigError when nothing could look deep enough. */
+function lostNames(raw: Readonly<Record<string, unknown>>): Problem[] {
+  const problems: Problem[] = [];
+  const open: [value: unknown, path: readonly PropertyKey[]][] = [[raw, []]];
+  for (let next = open.pop(); next; next = open.pop()) {
+    const [value, path] = next;
+    if (typeof value !== "object" || value === null) continue;
+    if (path.length > mostLevels) {
+      throw new ConfigError([
+        {
+          what: `${name(path.slice(0, 1))} has lists and objects too deep in each other`,
+          got: `more than ${mostLevels} levels`,
+          expected: `at most ${mostLevels}`,
+          remedy: "correct it; see docs/config.md",
+        },
+      ]);
+    }
+    for (const [key, inner] of Object.entries(value)) {
+      const below = [...path, Array.isArray(value) ? Number(key) : key];
+      if (key === "__proto__") {
+        problems.push({
+          what: `${name(below)} is not a setting`,
+          got: show(key),
+          expected: "any other name",
+          remedy: "remove it",
+        });
+      }
+      open.push([inner, below]);
+    }
+  }
+  return problems;
+}
+
+/** A password that was also put where it does not belong is hidden there. */
+function withoutPasswords(problems: readonly Problem[], raw: Readonly<Record<string, unknown>>): Problem[] {
+  const password = at(raw, ["ssh", "privateKeyPassword"]);
+  if (typeof password !== "string" || password.length < 6) return [...problems];
+  const hide = (text: string) => text.replaceAll(password, "[secret]");
+  return problems.map((p) => ({ what: hide(p.what), got: hide(p.got), expected: p.expected, remedy: hide(p.remedy) }));
+}
+
+/** Problems in the order of docs/config.md, as Pulumi does not hand over the order of the file; those of one setting as found. */
+function inOrder(problems: readonly Problem[]): Problem[] {
+  const place = (problem: Problem): number[] => {
+    const path = /^plainkube:([A-Za-z0-9_.[\]-]+)/.exec(problem.what)?.[1]?.match(/[A-Za-z0-9_-]+/g) ?? [];
+    return path.map((key, i) => {
+      if (/^[0-9]+$/.test(key)) return Number(key);
+      const above = path.slice(0, i).map((k) => (/^[0-9]+$/.test(k) ? Number(k) : k));
+      const at = keysAt(above).indexOf(key);
+      return at < 0 ? Number.MAX_SAFE_INTEGER : at;
+    });
+  };
+  return problems
+    .map((problem) => ({ problem, at: place(problem) }))
+    .sort((a, b) => {
+      const i = a.at.findIndex((n, k) => n !== b.at[k]);
+      return i < 0 ? a.at.length - b.at.length : (a.at[i] ?? -1) - (b.at[i] ?? -1);
+    })
+    .map(({ problem }) => problem);
+}
+
 /** Whether pods run on a host that tolerate no taint. */
 export const takesAnyPod = (host: Pick<HostConfig, "roles" | "taints">): boolean =>
   host.roles.includes("worker") && host.taints.every((t) => t.effect === "PreferNoSchedule");
 
-/** A value as an error shows it: short, and without what may be secret. */
-const show = (value: unknown): string => {
-  const hide = (key: string, v: unknown) => {
-    if (/password/i.test(key) || (typeof v === "string" && /PRIVATE KEY|password/i.test(v))) return "[secret]";
-    return typeof v === "string" ? v.replace(/:\/\/[^/]*@/, "://[secret]@") : v;
-  };
-  const text = value === undefined ? "nothing" : JSON.stringify(value, hide);
-  return text.length > 120 ? `${text.slice(0, 117)}…` : text;
-};
-
 const at = (raw: unknown, path: readonly PropertyKey[]): unknown =>
-  path.reduce<unknown>((value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key], raw);
-
-const setting = (path: readonly PropertyKey[]): string =>
-  path.map((p, i) => (typeof p === "number" ? `[${p}]` : `${i ? "." : ""}${String(p)}`)).join("");
+  path.reduce<unknown>(
+    (value, key) =>
+      typeof value === "object" && value !== null && Object.hasOwn(value, key)
+        ? (value as Record<PropertyKey, unknown>)[key]
+        : undefined,
+    raw,
+  );
 
 const name = (path: readonly PropertyKey[]): string => `plainkube:${setting(path)}`;
 
 function schemaProblems(issue: z.core.$ZodIssue, raw: unknown): Problem[] {
   if (issue.code === "unrecognized_keys") {
     const known = keysAt(issue.path);
-    return issue.keys.map((key) => ({
-      what: `${name([...issue.path, key])} is not a setting`,
-      got: show(key),
-      expected: known.length ? `one of ${known.join(", ")}` : "a setting of docs/config.md",
-      remedy: suggestion(key, known),
-    }));
+    return issue.keys.map((key) =>
+      key.includes(":") && issue.path.length === 0
+        ? otherNamespace(key)
+        : {
+            what: `${name([...issue.path, key])} is not a setting`,
+            got: show(key),
+            expected: known.length ? `one of ${known.join(", ")}` : "a setting of docs/config.md",
+            remedy: isPath(key, known)
+              ? `put it below plainkube:${key.split(".")[0]}, as \`pulumi config set --path\` does`
+              : suggestion(key, known),
+          },
+    );
   }
   if (issue.code === "invalid_key") {
     const expected = issue.issues[0]?.message ?? "a valid name";
@@ -184,10 +254,38 @@ function schemaProblems(issue: z.core.$ZodIssue, raw: unknown): Problem[] {
         known.length > 0
           ? `an object with ${known.join(", ")}`
           : issue.message.replace(/^Invalid (input|option): expected (.*?)(, received .*)?$/, "$2"),
-      remedy: value === undefined ? "set it in the stack's file; see docs/config.md" : "correct it; see docs/config.md",
+      remedy: remedyOf(issue, value),
     },
   ];
 }
+
+/** A key of the file that only looks like one of ours. */
+const otherNamespace = (key: string): Problem => ({
+  what: `${showText(key)} is in a namespace that nobody reads`,
+  got: show(key.split(":")[0]),
+  expected: "plainkube, or the name of a provider",
+  remedy: `write plainkube:${showText(key.slice(key.indexOf(":") + 1))}`,
+});
+
+function remedyOf(issue: z.core.$ZodIssue, value: unknown): string {
+  const path = setting(issue.path);
+  if (path === "hosts" && (value === undefined || (Array.isArray(value) && value.length === 0))) {
+    return "list the hosts under plainkube:hosts in Pulumi.<stack>.yaml; if they are there, see that the file is named for this stack";
+  }
+  if (value === undefined) return "set it in the stack's file; see docs/config.md";
+  if (value === null) return "give it a value, or remove its line; see docs/config.md";
+  const options = path === "versions.kubernetes" ? Object.keys(supportedVersions) : optionsOf(issue);
+  const near = ["string", "number"].includes(typeof value) ? nearest(String(value).trim(), options) : undefined;
+  return near ? `did you mean ${near}?` : "correct it; see docs/config.md";
+}
+
+/** The values that a setting can have, where these are few. */
+const optionsOf = (issue: z.core.$ZodIssue): string[] =>
+  issue.code === "invalid_value"
+    ? issue.values.map(String)
+    : issue.code === "invalid_union"
+      ? issue.errors.flat().flatMap(optionsOf)
+      : [];
 
 /** The keys that the schema knows at a path, for the error of an unknown one. */
 function keysAt(path: readonly PropertyKey[]): string[] {
@@ -207,6 +305,10 @@ function unwrap(schema: unknown): unknown {
   return inner;
 }
 
+/** Whether a name is a path to a setting below one of these. */
+const isPath = (key: string, known: readonly string[]): boolean =>
+  /^[A-Za-z]+\.[A-Za-z.]+$/.test(key) && known.includes(key.split(".")[0] ?? "");
+
 function suggestion(key: string, known: readonly string[]): string {
   const near = nearest(key, known);
   return near ? `did you mean ${near}?` : "remove it, or see docs/config.md for the right name";
@@ -215,7 +317,7 @@ function suggestion(key: string, known: readonly string[]): string {
 /** Tells whether nothing at or below (or above) a setting was refused, so that it can be judged further. */
 export type Soundness = (...settings: string[]) => boolean;
 
-/** Notes a problem; `got` is shown shortened and without what may be secret. */
+/** Notes a problem; `got` is shown shortened and without what may be secret, a text as it is and anything else as JSON. */
 export type Report = (what: string, got: unknown, expected: string, remedy: string) => void;
 
 /** Looks for contradictions between the settings of one concern. */
@@ -225,6 +327,7 @@ export type Check = (config: ClusterConfig, add: Report, isSound: Soundness, aro
 const checks: readonly Check[] = [
   checkSystem,
   checkCompatibility,
+  checkOwned,
   checkMeaning,
   checkApiServer,
   checkNetwork,
@@ -242,16 +345,19 @@ function salvage(
   const hole = Symbol("refused");
   for (const issue of error.issues) {
     if (issue.code === "unrecognized_keys") {
-      const holder = at(copy, issue.path) as Record<string, unknown>;
-      for (const key of issue.keys) delete holder[key];
+      const holder = at(copy, issue.path);
+      if (typeof holder !== "object" || holder === null) continue;
+      for (const key of issue.keys) Reflect.deleteProperty(holder, key);
       continue;
     }
     refused.push(setting(issue.path));
     // What a list holds goes as a whole, as it may need what was refused; only hosts have stand-ins.
     const inList = issue.path.findLastIndex((key) => typeof key === "number");
     const path = inList > 1 ? issue.path.slice(0, inList + 1) : issue.path;
-    const parent = at(copy, path.slice(0, -1)) as Record<PropertyKey, unknown>;
+    const parent = at(copy, path.slice(0, -1)) as Record<PropertyKey, unknown> | undefined | typeof hole;
     const key = path.at(-1) ?? "";
+    // It may have gone with what holds it.
+    if (typeof parent !== "object") continue;
     if (Array.isArray(parent)) parent[Number(key)] = hole;
     else delete parent[key];
   }
@@ -282,7 +388,7 @@ function withoutHoles(value: unknown, hole: symbol): unknown {
 function contradictions(config: ClusterConfig, around: Surroundings, isSound: Soundness) {
   const problems: Problem[] = [];
   const add: Report = (what, got, expected, remedy) => {
-    problems.push({ what, got: typeof got === "string" ? got : show(got), expected, remedy });
+    problems.push({ what, got: typeof got === "string" ? showText(got) : show(got), expected, remedy });
   };
   for (const check of checks) check(config, add, isSound, around);
 
@@ -354,6 +460,15 @@ function contradictions(config: ClusterConfig, around: Surroundings, isSound: So
           `remove it, and set it with \`kubectl label node ${h.name}\``,
         );
       }
+    }
+    const own = ownPorts(config.system, h);
+    if (isSound("system", `hosts[${i}].port`, `hosts[${i}].roles`) && own.includes(h.port)) {
+      add(
+        `plainkube:hosts[${i}].port is taken by the cluster`,
+        h.port,
+        `a port of sshd other than ${own.join(", ")}`,
+        "let sshd listen on another port, like 22",
+      );
     }
     const taints = h.taints.map((t) => `${t.key}:${t.effect}`);
     for (const twice of repeated(taints)) {
@@ -503,7 +618,7 @@ function contradictions(config: ClusterConfig, around: Surroundings, isSound: So
       `plainkube:${what} has no pinned host key`,
       `no entry for ${endpoint.address} (port ${endpoint.port}) in ${config.ssh.knownHostsFile}`,
       "hostKey in the configuration, or an entry in the known_hosts file",
-      `after comparing the fingerprint: ssh-keyscan -t ed25519 -p ${endpoint.port} ${endpoint.address} >> ${config.ssh.knownHostsFile}`,
+      `after comparing the fingerprint: ssh-keyscan -t ed25519 -p ${endpoint.port} ${endpoint.address} >> ${pathWord(config.ssh.knownHostsFile)}`,
     );
     return "";
   };
@@ -517,6 +632,20 @@ function contradictions(config: ClusterConfig, around: Surroundings, isSound: So
   };
   return { problems, privateKey, hostKeys, jump };
 }
+
+/** TCP ports that components will listen on. */
+const ownPorts = (system: System, { roles }: Pick<HostConfig, "roles">): number[] => [
+  ...(roles.includes("control-plane") ? controlPlanePorts : []),
+  ...(roles.includes("control-plane") && parts[system].has("controllers") ? controllerPorts : []),
+  ...(roles.includes("worker") ? workerPorts : []),
+  ...(parts[system].has("nodes") ? networkPorts : []),
+];
+
+/** A path of the configuration as a shell takes it; `~/` stays outside quotes. */
+const pathWord = (path: string): string => {
+  const [home, rest] = path.startsWith("~/") ? ["~/", path.slice(2)] : ["", path];
+  return `${home}${showText(shellWord(rest))}`;
+};
 
 /** Labels of kubernetes.io that a kubelet may set on itself and that do not follow from the host. */
 const kubeletLabels = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"];

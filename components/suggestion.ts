@@ -1,5 +1,6 @@
 /** The known name that a mistyped one is closest to, if any is close. */
 export function nearest(name: string, known: readonly string[]): string | undefined {
+  if (name.length > 100) return undefined;
   const [closest] = known
     .map((k) => ({ k, far: distance(k.toLowerCase(), name.toLowerCase()) }))
     .sort((a, b) => a.far - b.far);

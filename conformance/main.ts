@@ -36,6 +36,14 @@ function log(line: string): void {
   console.error(`[${elapsed} s] ${line}`);
 }
 
+function regex(text: string): RegExp {
+  try {
+    return new RegExp(text);
+  } catch {
+    throw new Error(`--focus: got ${text}, expected a regular expression\n${usage}`);
+  }
+}
+
 function readOptions(args: readonly string[]): Options {
   const { values } = parseArgs({
     args: [...args],
@@ -55,7 +63,7 @@ function readOptions(args: readonly string[]): Options {
   };
   return {
     part: parsePart(values.part),
-    focus: values.focus === undefined ? undefined : new RegExp(values.focus),
+    focus: values.focus === undefined ? undefined : regex(values.focus),
     useDev: values["use-dev"],
     keep: values.keep,
     procs: positive("procs"),
@@ -142,6 +150,7 @@ async function main(args: readonly string[]): Promise<number> {
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
-  console.error(`plainkube: ${(error as Error).message}`);
+  const { code, message } = error as NodeJS.ErrnoException;
+  console.error(`plainkube: ${message}${code?.startsWith("ERR_PARSE_ARGS") ? `\n${usage}` : ""}`);
   process.exitCode = 1;
 }

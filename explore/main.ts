@@ -47,6 +47,9 @@ async function main(): Promise<void> {
   });
   if (values.help) return console.log(usage);
   const { stack } = values;
+  if (!/^[A-Za-z0-9][A-Za-z0-9._/-]*$/.test(stack)) {
+    throw new Error(`--stack: got ${JSON.stringify(stack)}, expected the name of a stack, like dev`);
+  }
   const port = Number(values.port);
   if (!/^\d+$/.test(values.port) || port < 1 || port > 65535) {
     throw new Error(`--port: got ${values.port}, expected a port from 1 to 65535`);
@@ -105,6 +108,7 @@ async function main(): Promise<void> {
 try {
   await main();
 } catch (error) {
-  console.error(`plainkube: ${(error as Error).message}`);
+  const { code, message } = error as NodeJS.ErrnoException;
+  console.error(`plainkube: ${message}${code?.startsWith("ERR_PARSE_ARGS") ? `\n${usage}` : ""}`);
   process.exitCode = 1;
 }

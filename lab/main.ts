@@ -5,6 +5,7 @@ import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { shellWord } from "../components/host/shipment.ts";
 import { clusterSchema } from "../components/schema.ts";
+import { visible } from "../components/shown.ts";
 import { createInstance, destroyInstance, type LabInstance, runOnHost } from "./instance.ts";
 import { prepareMachine } from "./machine.ts";
 import { configured, LabStack, prepare, projectDirectory, stackConfig } from "./stack.ts";
@@ -106,7 +107,7 @@ async function showService(instance: LabInstance, address: string, kubectl: read
     instance.hosts.map((host) => runOnHost(instance, host.name, `curl -sSf --max-time 10 http://${address}`)),
   );
   for (const [i, { name: host }] of instance.hosts.entries()) {
-    console.log(`  ${host}: ${(answers[i]?.stdout || answers[i]?.stderr)?.trim()}`);
+    console.log(`  ${host}: ${visible((answers[i]?.stdout || answers[i]?.stderr || "").trim())}`);
   }
   return asked === 0 && answers.every(({ code }) => code === 0);
 }
@@ -142,6 +143,9 @@ async function down(): Promise<number> {
 
 async function main(args: readonly string[]): Promise<number> {
   const [command = "up", ...rest] = args;
+  if (command.startsWith("--stack")) {
+    throw new Error(`${command}: expected --stack=NAME with a name of a-z, 0-9 and -, like --stack=full; ${usage}`);
+  }
   if (command !== "pulumi" && rest.length > 0) throw new Error(`${rest.join(" ")}: got more than ${command}; ${usage}`);
   switch (command) {
     case "up":

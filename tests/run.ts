@@ -45,7 +45,10 @@ async function testFiles(below: readonly string[]): Promise<string[]> {
   for (const root of roots) {
     const patterns = root.endsWith(".ts") ? [root] : [`${root}.test.ts`, `${root}/**/*.test.ts`];
     const found = await Array.fromAsync(glob(patterns, { cwd: projectDirectory }));
-    if (found.length === 0) throw new Error(`no test file at ${root}; expected a path like tests/unit`);
+    if (found.length === 0) {
+      console.error(`plainkube: no test file at ${root}; expected a path like tests/unit`);
+      process.exit(1);
+    }
     files.push(...found.sort());
   }
   return files;

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
+import { setting } from "../shown.ts";
 import type { Check } from "../spec.ts";
 import { nearest } from "../suggestion.ts";
 import { atLeast, supportedVersions } from "../versions.ts";
@@ -47,12 +48,12 @@ export const checkCompatibility: Check = (config, add, isSound) => {
     }
   }
 
-  for (const { setting, value, since } of settingNeeds) {
-    const got = setting.reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], config);
+  for (const { setting: path, value, since } of settingNeeds) {
+    const got = path.reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], config);
     if (got === undefined || (value !== undefined && !isDeepStrictEqual(got, value))) continue;
     if (atLeast(versions.kubernetes, since)) continue;
     add(
-      `plainkube:${setting.join(".")} needs a newer Kubernetes`,
+      `plainkube:${setting(path)} needs a newer Kubernetes`,
       `${JSON.stringify(got)} with ${versions.kubernetes}`,
       `Kubernetes ${since} or newer`,
       "change one of them",

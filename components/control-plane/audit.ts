@@ -74,7 +74,7 @@ export function readPolicyFile(file: string): { readonly policy: AuditPolicy } |
   if (data) return { policy: data };
   const [issue] = error.issues;
   const at = issue?.path.map(String).join(".") || "the file";
-  const message = issue?.message.replace(/^Invalid input: expected /, "");
+  const message = issue?.message.replace(/^Invalid input: expected (.*), received .*$/, "$1");
   return { problem: `${at}: ${issue?.code === "unrecognized_keys" ? message : `expected ${message}`}` };
 }
 

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expandPath } from "../expand-path.ts";
@@ -24,7 +24,7 @@ export const sshTarget = ({ ssh }: Pick<ClusterSpec, "ssh">, host: HostSpec): Ss
   dialTimeoutSeconds: ssh.dialTimeoutSeconds,
 });
 
-/** OpenSSH's settings for a target: pinned keys only, nothing of the user's own configuration. */
+/** OpenSSH's settings for a target: pinned keys only, nothing of the user's own configuration. The private key is `identity` in the directory. */
 export function sshConfig(target: SshTarget, directory: string): { config: string; knownHosts: string } {
   const block = (alias: string, e: Endpoint, extra: string[] = []) =>
     [
@@ -35,10 +35,12 @@ export function sshConfig(target: SshTarget, directory: string): { config: strin
       `  HostKeyAlias ${alias}`,
       ...extra.map((line) => `  ${line}`),
     ].join("\n");
+  // ssh replaces what begins with a percent sign.
+  const folder = directory.replaceAll("%", "%%");
   const common = [
     "Host *",
     "  StrictHostKeyChecking yes",
-    `  UserKnownHostsFile "${directory}/known_hosts"`,
+    `  UserKnownHostsFile "${folder}/known_hosts"`,
     "  GlobalKnownHostsFile /dev/null",
     "  UpdateHostKeys no",
     `  ConnectionAttempts ${target.dialAttempts}`,
@@ -48,11 +50,7 @@ export function sshConfig(target: SshTarget, directory: string): { config: strin
     "  PreferredAuthentications publickey",
     "  LogLevel ERROR",
     ...(target.privateKeyFile
-      ? [
-          `  IdentityFile "${expandPath(target.privateKeyFile, process.cwd())}"`,
-          "  IdentitiesOnly yes",
-          "  IdentityAgent none",
-        ]
+      ? [`  IdentityFile "${folder}/identity"`, "  IdentitiesOnly yes", "  IdentityAgent none"]
       : []),
   ].join("\n");
   const blocks = [block("target", target.endpoint, target.jump ? ["ProxyJump jump"] : [])];
@@ -85,6 +83,10 @@ export async function withSsh<T>(
     const [configFile, askpass] = [join(directory, "config"), join(directory, "askpass")];
     await writeFile(configFile, config, { mode: 0o600 });
     await writeFile(join(directory, "known_hosts"), knownHosts, { mode: 0o600 });
+    // Its own path may hold what ssh's configuration would take for something else.
+    if (target.privateKeyFile) {
+      await symlink(expandPath(target.privateKeyFile, process.cwd()), join(directory, "identity"));
+    }
     await writeFile(askpass, '#!/bin/sh\nprintf "%s\\n" "$PLAINKUBE_KEY_PASSWORD"\n', { mode: 0o700 });
     const asked = { SSH_ASKPASS: askpass, SSH_ASKPASS_REQUIRE: "force", PLAINKUBE_KEY_PASSWORD: password };
     return await use({

@@ -7,6 +7,7 @@ import type { AddressInfo } from "node:net";
 import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { withFlags } from "../../components/render.ts";
 import {
   createInstance,
   destroyInstance,
@@ -310,6 +311,38 @@ describe("lab instances", { timeout: 600_000 }, () => {
     assert.match(result.stdout, /^0\nSSH-2\.0pk-\S+ +UP +10\.90\.23\.254\/24 *\n$/);
     second = await createInstance(options(SECOND));
     assert.equal(second.reachable, false);
+  });
+
+  test("systemd hands over a unit's arguments as they were meant", async () => {
+    const words = [
+      "%n %h %%",
+      `$HOME \${HOME} $$`,
+      "a b",
+      'a "b" c',
+      "it's",
+      "a\\b \\n \\x41 \\",
+      "",
+      "; reboot",
+      "*",
+      "~",
+      "# a",
+      "ä 🚀",
+    ];
+    const unit = withFlags(
+      "[Service]\nType=oneshot\nExecStart=/usr/bin/printf %%s\\\\0\nStandardOutput=file:/run/words\n",
+      Object.fromEntries(words.map((word, i) => [`w${i}`, word])),
+    );
+    const file = Buffer.from(unit).toString("base64");
+    await output(
+      first,
+      "node1",
+      `echo ${file} | base64 -d >/run/systemd/system/words.service; systemctl daemon-reload; systemctl start words`,
+    );
+    const taken = await output(first, "node1", "base64 -w0 /run/words");
+    assert.deepEqual(
+      Buffer.from(taken, "base64").toString().split("\0").slice(0, -1),
+      words.map((word, i) => `--w${i}=${word}`),
+    );
   });
 
   test("destroy leaves no trace, with and without the notes of what there was", async () => {

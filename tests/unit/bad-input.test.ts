@@ -7,6 +7,7 @@ import { after, before, describe, test } from "node:test";
 import * as pulumi from "@pulumi/pulumi";
 import { loadSpec } from "../../components/config.ts";
 import { clusterSchema } from "../../components/schema.ts";
+import { settings } from "../../docs/generate.ts";
 import { trial } from "../figures.ts";
 import {
   type BadInput,
@@ -31,7 +32,7 @@ const hosts = [
 ];
 
 /** Whether a case is a whole file, or one whose settings go to the program. */
-const isWhole = ({ yaml }: BadInput) => !/^(plainkube:|#)/.test(yaml);
+const isWhole = ({ yaml }: BadInput) => !/^"?plainkube:/.test(yaml);
 
 const inside = [...pages.values()].flat().filter((bad) => !isWhole(bad));
 const decoded = await stack.decode(inside.map(({ yaml }) => filled(yaml)));
@@ -44,7 +45,7 @@ const isObject = (value: unknown): value is object =>
 function isOfKind(name: string, { objectValue }: Setting): boolean {
   if (["hosts", "users"].includes(name)) return Array.isArray(objectValue) && objectValue.every(isObject);
   if (["clusterName", "system"].includes(name)) return objectValue === undefined;
-  return !(name in clusterSchema.shape) || isObject(objectValue);
+  return !Object.hasOwn(clusterSchema.shape, name) || isObject(objectValue);
 }
 
 const reachesProgram = (given: ReadonlyMap<string, Setting>): boolean =>
@@ -124,3 +125,148 @@ function assertReadable(message: string): void {
   assert.doesNotMatch(message, /(?!\n)[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/u);
   for (const line of message.split("\n")) assert.ok(line.length < 700, line);
 }
+
+/** A configuration that no one would write down. */
+const huge: Record<string, readonly [given: Record<string, unknown>, message: string]> = {
+  "10 MB for a name": [
+    { clusterName: "n".repeat(1e7) },
+    problem(
+      "clusterName is not valid",
+      `"${"n".repeat(116)}…`,
+      "a DNS label: lower-case letters, digits and `-` of at most 63 characters",
+    ),
+  ],
+  "10 MB for the name of a setting": [
+    { ["n".repeat(1e7)]: "a" },
+    problem(
+      `"${"n".repeat(116)}… is not a setting`,
+      `"${"n".repeat(116)}…`,
+      `one of ${Object.keys(clusterSchema.shape).join(", ")}`,
+      "remove it, or see docs/config.md for the right name",
+    ),
+  ],
+  "10 MB for a path": [
+    { ssh: { ...ssh, privateKeyFile: "/a".repeat(5e6) } },
+    problem("ssh.privateKeyFile is not valid", `"${"/a".repeat(58)}…`, "a path of at most 4096 characters"),
+  ],
+  "10,000 hosts": [
+    {
+      hosts: Array.from({ length: 10_000 }, (_, i) => ({
+        name: `n${i}`,
+        address: `10.1.${Math.floor(i / 200)}.${(i % 200) + 1}`,
+        roles: ["worker"],
+      })),
+    },
+    problem(
+      "hosts is not valid",
+      '[{"name":"n0","address":"10.1.0.1","roles":["worker"]},{"name":"n1","address":"10.1.0.2","roles":["worker"]},{"name":…',
+      "at most 1000 hosts",
+    ),
+  ],
+  "100,000 levels": [
+    { overrides: `${'{"a":'.repeat(1e5)}1${"}".repeat(1e5)}` },
+    problem("overrides has lists and objects too deep in each other", "more than 40 levels", "at most 40"),
+  ],
+  "a field of a component in 50 levels": [
+    { overrides: { kubelet: { config: JSON.parse(`${'{"a":'.repeat(50)}1${"}".repeat(50)}`) } } },
+    problem("overrides has lists and objects too deep in each other", "more than 40 levels", "at most 40"),
+  ],
+};
+
+function problem(what: string, got: string, expected: string, remedy = "correct it; see docs/config.md"): string {
+  return `1 problem in the configuration; nothing was changed.\n  plainkube:${what}\n    got:      ${got}\n    expected: ${expected}\n    remedy:   ${remedy}`;
+}
+
+for (const [name, [given, message]] of Object.entries(huge)) {
+  test(`bad input, huge: ${name}`, () =>
+    trial("badInputs", async () => {
+      const began = performance.now();
+      const said = await refusal(
+        new Map(
+          Object.entries(given).map(([key, value]) => [
+            key,
+            { value: typeof value === "string" ? value : JSON.stringify(value), objectValue: value },
+          ]),
+        ),
+      );
+      assert.equal(said, message);
+      assert.ok(performance.now() - began < 5000, "in seconds");
+    }));
+}
+
+test("bad input: more than Pulumi can hand to a program", () =>
+  trial("badInputs", async () => {
+    const said = await previewed(`config:\n  plainkube:clusterName: ${"n".repeat(200_000)}\n`);
+    assert.match(said, /argument list too long$/);
+  }));
+
+const lastLine = (text: string) => text.trimEnd().split("\n").at(-1);
+const asked = "error: getting stack configuration: get stack secrets manager: ";
+/** What surrounds a configuration → the arguments, the environment, the answer. */
+const around: Record<string, readonly [args: readonly string[], change: NodeJS.ProcessEnv, answer: string]> = {
+  "another passphrase": [[], { PULUMI_CONFIG_PASSPHRASE: "another" }, `${asked}incorrect passphrase`],
+  "no passphrase": [
+    [],
+    { PULUMI_CONFIG_PASSPHRASE: undefined },
+    `${asked}passphrase must be set with PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE environment variables`,
+  ],
+  "a file of the passphrase that is not there": [
+    [],
+    { PULUMI_CONFIG_PASSPHRASE: undefined, PULUMI_CONFIG_PASSPHRASE_FILE: "/no/such/file" },
+    `${asked}unable to read PULUMI_CONFIG_PASSPHRASE_FILE: open /no/such/file: no such file or directory`,
+  ],
+  "a stack that nobody made": [["--stack", "nobody"], {}, "error: no stack named 'nobody' found"],
+};
+
+for (const [name, [args, change, answer]] of Object.entries(around)) {
+  test(`bad input, around: ${name}`, () =>
+    trial("badInputs", async () => {
+      const result = await stack.plain(["preview", "--non-interactive", "--config-file", stack.file, ...args], change);
+      assert.notEqual(result.code, 0);
+      assert.equal(lastLine(result.stderr), answer);
+    }));
+}
+
+test("bad input: the whole output of a preview", () =>
+  trial("badInputs", async () => {
+    const { code, stdout, stderr } = await stack.run(
+      ["preview"],
+      "config:\n  plainkube:hosts: []\n  plainkube:network: {mtu: 3}\n",
+    );
+    assert.equal(stderr, "");
+    assert.notEqual(code, 0);
+    const [, diagnostics = ""] = stdout.split("\nDiagnostics:\n");
+    assert.equal(
+      diagnostics.trimEnd(),
+      `  pulumi:pulumi:Stack (plainkube-bad):
+    error: 2 problems in the configuration; nothing was changed.
+      plainkube:hosts is not valid
+        got:      []
+        expected: at least one host
+        remedy:   list the hosts under plainkube:hosts in Pulumi.<stack>.yaml; if they are there, see that the file is named for this stack
+      plainkube:network.mtu is not valid
+        got:      3
+        expected: 0 or an MTU from 1280 to 9216
+        remedy:   correct it; see docs/config.md
+
+Resources:
+    + 1 to create
+    1 errored`,
+    );
+  }));
+
+test("no bad input has made anything", async () => {
+  const { stdout } = await stack.plain(["stack", "export"]);
+  assert.equal(JSON.parse(stdout).deployment.resources, undefined);
+});
+
+test("every setting is got wrong at least once", () => {
+  const wrong = [...pages.values()]
+    .flat()
+    .flatMap(({ message }) => [...message.matchAll(/^ {2}plainkube:([\w.[\]]+)/gm)])
+    .map(([, path = ""]) => path.replaceAll(/\[\d+\]/g, "[]"));
+  const missing = settings().filter(
+    (path) => !wrong.some((w) => w === path || w.startsWith(`${path}.`) || w.startsWith(`${path}[`)),
+  );
+  assert.deepEqual(missing, []);
+});

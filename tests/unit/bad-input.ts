@@ -149,18 +149,26 @@ export class ConfigStack {
   async decode(yamls: readonly string[]): Promise<Map<string, Setting>[]> {
     // One run for all: each configuration is in a namespace of its own.
     const indented = yamls.map((yaml, i) =>
-      yaml.replaceAll(/^(?=.)/gm, "  ").replaceAll(/^ {2}plainkube:/gm, `  case${i}:`),
+      yaml.replaceAll(/^(?=.)/gm, "  ").replaceAll(/^ {2}("?)plainkube:/gm, `  $1case${i}:`),
     );
-    const { code, stdout, stderr } = await this.run(
-      ["config", "--json", "--show-secrets"],
-      `config:\n${indented.join("")}`,
-    );
-    if (code !== 0) throw new Error(`pulumi config: ${stderr}`);
+    const file = `config:\n${indented.join("")}`;
+    const { code, stdout, stderr } = await this.run(["config", "--json", "--show-secrets"], file);
+    if (code !== 0) {
+      const line = Number(/line (\d+)/.exec(stderr)?.[1] ?? 0);
+      throw new Error(
+        `pulumi config: ${stderr}${file
+          .split("\n")
+          .slice(line - 2, line + 1)
+          .join("\n")}`,
+      );
+    }
     const decoded = Object.entries(JSON.parse(stdout) as Record<string, Setting>);
     return yamls.map(
       (_, i) =>
         new Map(
-          decoded.flatMap(([key, value]) => (key.startsWith(`case${i}:`) ? [[key.split(":")[1] ?? "", value]] : [])),
+          decoded.flatMap(([key, value]) =>
+            key.startsWith(`case${i}:`) ? [[key.slice(key.indexOf(":") + 1), value]] : [],
+          ),
         ),
     );
   }

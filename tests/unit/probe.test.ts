@@ -1,13 +1,13 @@
 /** The probe that ends an `up`, against servers on this machine that answer as the workload does; no Service is involved. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { createServer, type RequestListener } from "node:http";
 import { join } from "node:path";
 import { test } from "node:test";
 import { wholeScript } from "../../components/host/shipment.ts";
 import { freePort } from "../plugin/sshd.ts";
-import { projectDirectory } from "./clusters.ts";
+import { directory, projectDirectory } from "./clusters.ts";
 
 const probe = readFileSync(join(projectDirectory, "components/proof/probe.sh"), "utf8");
 
@@ -132,4 +132,12 @@ test("a server that takes a request and never answers does not hold the probe", 
   server.close();
   failure(outcome, /last answer: curl: \(28\)/);
   assert.ok(Date.now() - started < 15_000);
+});
+
+test("what pods answer is text to the shell", async () => {
+  const found = join(directory, "FOUND");
+  const names = [`$(touch ${found})`, `x[$(touch ${found})]`, `a]=1; touch ${found}; b[1`, `\`touch ${found}\``];
+  const outcome = await probed({ root: inTurn(...names, "a"), peer: () => `$(touch ${found})` }, "a", 10);
+  assert.deepEqual(outcome, { status: 0, stdout: `${answer("a")}\n$(touch ${found})\n`, stderr: "" });
+  assert.ok(!existsSync(found));
 });
