@@ -12,6 +12,7 @@ const dnsLabel = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 const dnsName = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/;
 const labelKey =
   /^(?=[^/]{1,253}(\/|$))([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/;
+const keyForm = "of at most 63 letters, digits, `-`, `_` and `.`, with a DNS name and `/` before it if wanted";
 const labelValue = /^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$/;
 const flagName = /^[a-z0-9][a-z0-9-]{0,62}$/;
 const plainText = /^[^\p{Cc}\p{Cs}\u2028\u2029]*$/u;
@@ -81,7 +82,7 @@ const sshEndpoint = {
 };
 
 const taint = z.strictObject({
-  key: text(labelKey, "a taint key, like example.com/dedicated", 317),
+  key: text(labelKey, `a taint key, like example.com/dedicated: a name ${keyForm}`, 317),
   value: text(labelValue, "a taint value: text of letters, digits, `-`, `_` and `.`", 63).default(""),
   effect: z.enum(["NoSchedule", "PreferNoSchedule", "NoExecute"], "NoSchedule, PreferNoSchedule or NoExecute"),
 });
@@ -100,7 +101,7 @@ const host = z.strictObject({
   ...sshEndpoint,
   labels: z
     .record(
-      text(labelKey, "a label key, like example.com/rack", 317),
+      text(labelKey, `a label key, like example.com/rack: a name ${keyForm}`, 317),
       text(
         labelValue,
         'a label value: text of letters, digits, `-`, `_` and `.`, quoted if it is like a number or "true"',

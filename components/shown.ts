@@ -38,7 +38,9 @@ export function show(value: unknown): string {
     return shown;
   });
   // Letters that look like others are told from them by their numbers.
-  const letters = [...strange].slice(0, 3).map((letter) => `${visible(letter)} is ${codePoint(letter)}`);
+  const letters = [...strange]
+    .slice(0, 3)
+    .map((letter) => `${/\p{M}/u.test(letter) ? "◌" : ""}${letter} is ${codePoint(letter)}`);
   const more = strange.size > 3 ? ", …" : "";
   return `${short(visible(text), 120)}${letters.length > 0 ? ` (${letters.join(", ")}${more})` : ""}`;
 }

@@ -273,10 +273,24 @@ function remedyOf(issue: z.core.$ZodIssue, value: unknown): string {
     return "list the hosts under plainkube:hosts in Pulumi.<stack>.yaml; if they are there, see that the file is named for this stack";
   }
   if (value === undefined) return "set it in the stack's file; see docs/config.md";
-  if (value === null) return "give it a value, or remove its line; see docs/config.md";
+  if (value === null) return "give it a value, or remove its line for the default; see docs/config.md";
+  const quotes = quotesOf(issue, value);
+  if (quotes !== undefined) return quotes;
   const options = path === "versions.kubernetes" ? Object.keys(supportedVersions) : optionsOf(issue);
   const near = ["string", "number"].includes(typeof value) ? nearest(String(value).trim(), options) : undefined;
   return near ? `did you mean ${near}?` : "correct it; see docs/config.md";
+}
+
+/** What to do where YAML takes a value for something else than was meant. */
+function quotesOf(issue: z.core.$ZodIssue, value: unknown): string | undefined {
+  if (issue.code !== "invalid_type") return undefined;
+  if (issue.expected === "string" && ["number", "boolean"].includes(typeof value)) {
+    return `put it in quotes: YAML takes it for a ${typeof value}`;
+  }
+  const isNumber = ["int", "number"].includes(issue.expected) && typeof value === "string" && /^-?[0-9]+$/.test(value);
+  if (isNumber) return "write it without quotes";
+  const isWord = issue.expected === "boolean" && /^(true|false|yes|no|on|off)$/i.test(String(value));
+  return isWord ? "write true or false, without quotes" : undefined;
 }
 
 /** The values that a setting can have, where these are few. */
@@ -361,14 +375,25 @@ function salvage(
     if (Array.isArray(parent)) parent[Number(key)] = hole;
     else delete parent[key];
   }
-  const hosts = Array.isArray(copy.hosts) && copy.hosts.length > 0 ? copy.hosts : [hole];
-  copy.hosts = hosts.map((host, i) => ({
-    name: `host-${i}`,
-    address: `192.0.2.${i % 255}`,
-    roles: roles,
-    ...(host === hole ? {} : host),
-  }));
-  const again = clusterSchema.safeParse(withoutHoles(copy, hole));
+  const complete = () => {
+    const hosts = Array.isArray(copy.hosts) && copy.hosts.length > 0 ? copy.hosts : [hole];
+    copy.hosts = hosts.map((host, i) => ({
+      name: `host-${i}`,
+      address: `192.0.2.${i % 255}`,
+      roles: roles,
+      ...(host === hole ? {} : host),
+    }));
+    return clusterSchema.safeParse(withoutHoles(copy, hole));
+  };
+  let again = complete();
+  // A list may be too short without what was refused: then it goes, too.
+  for (const { path } of again.error?.issues ?? []) {
+    const holder = at(copy, path.slice(0, -1));
+    if (typeof holder !== "object" || holder === null) continue;
+    Reflect.deleteProperty(holder, path.at(-1) ?? "");
+    refused.push(setting(path));
+  }
+  if (!again.success) again = complete();
   const related = (a: string, b: string) => a === b || a.startsWith(`${b}.`) || a.startsWith(`${b}[`);
   return again.success
     ? {
@@ -460,6 +485,9 @@ function contradictions(config: ClusterConfig, around: Surroundings, isSound: So
           `remove it, and set it with \`kubectl label node ${h.name}\``,
         );
       }
+    }
+    for (const twice of isSound(`hosts[${i}].roles`) ? repeated(h.roles) : []) {
+      add(`plainkube:hosts[${i}].roles names a role twice`, twice, "each role once", "remove one of them");
     }
     const own = ownPorts(config.system, h);
     if (isSound("system", `hosts[${i}].port`, `hosts[${i}].roles`) && own.includes(h.port)) {
