@@ -22,7 +22,7 @@ fail() {
 begin() {
   phase=$1
   [ -d "$state" ] || fail "$(hostname) is not prepared: $state is missing." \
-    "The host was reset or replaced behind Pulumi's back; run 'pulumi destroy', then 'pulumi up'."
+    "The host was reset or replaced behind Pulumi's back; run 'npm run drift -- --repair' (for the control plane 'pulumi destroy', then 'pulumi up')."
   exec 9>"$state/lock.$phase"
   flock -w 300 9 || fail "another run holds $state/lock.$phase for 5 minutes. Wait for it or end it, then run 'pulumi up' again."
 }
@@ -54,7 +54,7 @@ digest() {
   while read -r input; do
     # A binary is a link named after its content.
     if [ -L "$input" ]; then
-      readlink -e "$input" || fail "$input is missing on $(hostname). Run 'pulumi up --replace' on its binaries."
+      readlink -e "$input" || fail "$input is missing on $(hostname). Run 'npm run drift -- --repair'."
     else
       sha256sum "$input"
     fi
