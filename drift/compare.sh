@@ -30,8 +30,8 @@ look() {
   elif [ -L "$2" ] || [ ! -f "$2" ]; then
     echo "is $(stat -c %F "$2"), not a file"
   else
-    is=$(stat -c '%a %U' "$2")
-    [ "$is" = "${1#0} root" ] || echo "has mode and owner $is, not ${1#0} root"
+    is=$(stat -c '%a of uid %u' "$2")
+    [ "$is" = "${1#0} of uid 0" ] || echo "has mode $is, not ${1#0} of uid 0"
   fi
 }
 

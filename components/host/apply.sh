@@ -61,6 +61,14 @@ digest() {
   done <<<"${inputs[$1]}" | sha256sum
 }
 
+# forget PATH: units with this input are started again, also if they ran with another content since their last good start.
+forget() {
+  local name
+  for name in "${units[@]}"; do
+    case $'\n'${inputs[$name]}$'\n' in *$'\n'"$1"$'\n'*) rm -f "$state/unit.$name" ;; esac
+  done
+}
+
 # Leaves in `changed` whether systemd has to read its files again.
 commit() {
   local path
@@ -68,6 +76,7 @@ commit() {
     if cmp -s "$path.plainkube-new" "$path" && [ "$(stat -c %a "$path.plainkube-new")" = "$(stat -c %a "$path")" ]; then
       rm -f "$path.plainkube-new"
     else
+      cmp -s "$path.plainkube-new" "$path" || forget "$path"
       mv -fT "$path.plainkube-new" "$path"
       case $path in /etc/systemd/system/*) changed=1 ;; esac
     fi

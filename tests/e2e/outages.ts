@@ -399,7 +399,7 @@ const drifts: Readonly<Record<string, { host: string; does: string; told: string
   "a key that others may read": {
     host: "node1",
     does: "chmod 644 /etc/plainkube/pki/sa.key",
-    told: "kube-apiserver.service: /etc/plainkube/pki/sa.key has mode and owner 644 root, not 600 root",
+    told: "kube-apiserver.service: /etc/plainkube/pki/sa.key has mode 644 of uid 0, not 600 of uid 0",
   },
   "a kernel setting": {
     host: "node2",
