@@ -206,6 +206,13 @@ export class Patient {
     });
   }
 
+  /** Kills a unit's process six times, each as soon as systemd has started it: sooner than its default limit allows. */
+  async killAgainAndAgain(host: string, unit: string): Promise<void> {
+    const pid = `systemctl show --property MainPID --value ${unit}.service`;
+    const once = `old=$(${pid}); kill -KILL $old; until now=$(${pid}) && [ $now != 0 ] && [ $now != $old ]; do sleep 0.05; done`;
+    await this.cluster.onHost(host, `timeout 60 bash -c 'for i in 1 2 3 4 5 6; do ${once}; done'`);
+  }
+
   /** The containers of the proof: a restarted one has another id. */
   async containers(): Promise<string[]> {
     const path = 'jsonpath={range .items[*]}{.status.containerStatuses[0].containerID}{"\\n"}{end}';
@@ -292,11 +299,11 @@ export function outageTests(cluster: () => TestCluster): void {
         assert.equal(failed, 0, text);
       }));
 
-    for (const { host, unit } of killed.filter(({ unit }) => isLongRun || unit === "kube-scheduler")) {
+    for (const { host, unit } of killed.filter(({ unit }) => isLongRun || unit === "plainkube-containerd")) {
       test(`${unit}, six times in a row: systemd does not give up`, (t: TestContext) =>
         trial("faults", async () => {
           await stream.mark();
-          for (let i = 0; i < 6; i++) await patient.kill(host, unit);
+          await patient.killAgainAndAgain(host, unit);
           await patient.startsSomething(`again-${unit}`, host);
           const { failed, text } = await stream.seen();
           t.diagnostic(text);
@@ -455,9 +462,11 @@ export function driftTests(cluster: () => TestCluster): void {
       const { code, lines } = await drift(cluster(), "--repair");
       assert.equal(code, 0, lines.join("\n"));
       assert.deepEqual(lines.slice(-cluster().hosts.length), asLeft(cluster()));
-      const restarted = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"].map((unit) => `node1 ${unit}`);
-      restarted.push(...["kubelet", "kube-proxy", "plainkube-routes"].map((unit) => `node2 ${unit}`));
-      assert.deepEqual((await cluster().restartedSince(earlier)).sort(), restarted.sort());
+      const differed = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"].map((unit) => `node1 ${unit}`);
+      differed.push(...["kubelet", "kube-proxy", "plainkube-routes"].map((unit) => `node2 ${unit}`));
+      // The API server's end ends its watch, so that systemd starts it again.
+      const restarted = (await cluster().restartedSince(earlier)).filter((unit) => unit !== "node1 plainkube-routes");
+      assert.deepEqual(restarted.sort(), differed.sort());
       await cluster().up("--expect-no-changes");
       await cluster().assertServiceAnswers();
     });

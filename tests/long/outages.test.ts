@@ -123,7 +123,7 @@ test("a worker that was reset by hand is named, and made again by --repair", () 
     await cluster.up("--expect-no-changes");
   }));
 
-test("a worker without power for ever: requests fail for less than a minute, and its pods move", (t: TestContext) =>
+test("a worker without power for ever: requests fail until it counts as lost, and its pods move", (t: TestContext) =>
   trial("faults", async () => {
     // Preferred, so that they start there and may go elsewhere.
     const preference = { matchExpressions: [{ key: hostname, operator: "In", values: ["node2"] }] };
@@ -155,10 +155,10 @@ test("a worker without power for ever: requests fail for less than a minute, and
     const off = performance.now();
     const since = () => (performance.now() - off) / 1000;
     await powerOff(cluster.instance, "node2");
-    await sleep(75_000);
+    await sleep(100_000);
     const { failed, span, text } = await stream.seen();
     t.diagnostic(`${text}, over ${span.toFixed(1)} s`);
-    assert.ok(failed > 0 && span < 60, `requests failed over ${span.toFixed(1)} s`);
+    assert.ok(failed > 0 && span < 90, `requests failed over ${span.toFixed(1)} s`);
     await stream.mark();
     for (const name of ["moves-soon", "moves"]) {
       while (!(await runsOn(name)).includes("node1")) {
