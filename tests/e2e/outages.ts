@@ -14,6 +14,8 @@ const seconds = (since: number): string => `${((performance.now() - since) / 100
 interface Seen {
   readonly asked: number;
   readonly failed: number;
+  /** When requests failed: seconds since the first of all, and how. */
+  readonly failures: readonly string[];
   /** Seconds from the first to the last failed request. */
   readonly span: number;
 }
@@ -47,14 +49,20 @@ export class Stream {
   }
 
   /** What was seen since the last mark, a line for people to read; fails where a host has hardly asked. */
-  async seen(): Promise<{ readonly failed: number; readonly span: number; readonly text: string }> {
+  async seen(): Promise<{
+    readonly failed: number;
+    readonly span: number;
+    readonly failures: readonly string[];
+    readonly text: string;
+  }> {
     const waited = (performance.now() - this.#began) / 1000;
     const all = [...(await this.#lines())].map(([host, lines]) => [host, judge(lines)] as const);
     for (const [host, { asked, span }] of all)
       assert.ok(asked > 5 * (waited - span - 1), `${host} asked only ${asked} times in ${waited.toFixed(1)} s`);
-    const sum = (of: keyof Seen) => all.reduce((total, [, seen]) => total + seen[of], 0);
+    const sum = (of: "asked" | "failed") => all.reduce((total, [, seen]) => total + seen[of], 0);
     return {
       failed: sum("failed"),
+      failures: all.flatMap(([, seen]) => seen.failures),
       span: Math.max(...all.map(([, seen]) => seen.span)),
       text: all.map(([host, { asked, failed }]) => `${host}: ${failed} of ${asked} requests failed`).join(", "),
     };
@@ -86,12 +94,16 @@ export class Stream {
 function judge(lines: readonly string[]): Seen {
   let now = 0;
   const bad: number[] = [];
+  const failures: string[] = [];
   for (const line of lines) {
     const [exit, status, took] = line.split(" ");
-    if (exit !== "0" || status !== "200") bad.push(now);
+    if (exit !== "0" || status !== "200") {
+      bad.push(now);
+      failures.push(`${now.toFixed(0)}: ${exit} ${status}`);
+    }
     now += Math.max(0.05, Number(took));
   }
-  return { asked: lines.length, failed: bad.length, span: (bad.at(-1) ?? 0) - (bad[0] ?? 0) };
+  return { asked: lines.length, failed: bad.length, failures, span: (bad.at(-1) ?? 0) - (bad[0] ?? 0) };
 }
 
 /** Asks the API until it answers as expected. */
@@ -226,6 +238,12 @@ export class Patient {
     return (await this.kubectl("get", "pods", "-n", "plainkube-proof", "-o", path)).trim().split("\n").sort();
   }
 
+  /** Since when a node is as ready, or not, as it is now. */
+  readySince(host: string): Promise<string> {
+    const path = 'jsonpath={.status.conditions[?(@.type=="Ready")].lastTransitionTime}';
+    return this.kubectl("get", "node", host, "-o", path);
+  }
+
   /** Waits until the Service of the proof has answered each host with pods of every worker. */
   async answers(within: number): Promise<string> {
     const url = await this.cluster.proofUrl();
@@ -275,7 +293,7 @@ export function outageTests(cluster: () => TestCluster): void {
     for (const { host, unit } of killed.filter(({ unit }) => isLongRun || often.includes(unit))) {
       test(`${unit}: no request fails, it comes back, and a new Service works`, (t: TestContext) =>
         trial("faults", async () => {
-          const containers = await patient.containers();
+          const [containers, ready] = [await patient.containers(), await patient.readySince(host)];
           await stream.mark();
           const back = await patient.kill(host, unit);
           await patient.startsSomething(`after-${unit}`, host);
@@ -283,6 +301,8 @@ export function outageTests(cluster: () => TestCluster): void {
           t.diagnostic(`${unit} killed on ${host}, back after ${back}; ${text}`);
           assert.equal(failed, 0, text);
           assert.deepEqual(await patient.containers(), containers, "pods live on");
+          // It would take a node's pods out of every Service, and no pod would start there, for ten seconds.
+          if (unit === "kubelet") assert.equal(await patient.readySince(host), ready, "the node stays ready");
         }));
     }
 
