@@ -120,10 +120,10 @@ const [newest] = Object.values(supportedVersions);
 assert.ok(newest);
 
 /** Label of a node with its name. */
-export const hostname = "kubernetes.io/hostname";
+const hostname = "kubernetes.io/hostname";
 
 /** A Deployment of one pod, placed by fields of its spec, and its Service. */
-export const workload = (name: string, placing: object): readonly object[] => {
+const workload = (name: string, placing: object): readonly object[] => {
   const image = imageRefs(newest).workload;
   const labels = { app: name };
   return [
