@@ -22,13 +22,27 @@ export interface StackAccess {
 /** Folder of a stack of the lab. */
 const labOf = (stack: string) => join(projectDirectory, ".lab", stack);
 
-/** Reads a stack as `pulumi config` and `pulumi stack output` show it, secrets included. Throws with what to do. */
-export async function readStack({ stack, configFile, log }: StackOptions): Promise<StackAccess> {
+/** What Pulumi needs to find a stack. */
+export interface FoundStack {
+  readonly env: NodeJS.ProcessEnv;
+  /** What names the stack's file, for the commands that read it. */
+  readonly fileArguments: readonly string[];
+}
+
+/** Finds a stack of the lab, or one of the user's own backend. */
+export async function findStack({ stack, configFile, log }: StackOptions): Promise<FoundStack> {
   const env: NodeJS.ProcessEnv = { ...process.env, ...(await ensurePulumi(log)) };
   const isElsewhere = Boolean(env.PULUMI_BACKEND_URL || env.PULUMI_ACCESS_TOKEN);
   const lab = labOf(stack);
   if (!isElsewhere && existsSync(join(lab, "state"))) Object.assign(env, backendIn(lab));
   const file = configFile ?? labFile(env.PULUMI_BACKEND_URL ?? "", stack);
+  return { env, fileArguments: file ? ["--config-file", file] : [] };
+}
+
+/** Reads a stack as `pulumi config` and `pulumi stack output` show it, secrets included. Throws with what to do. */
+export async function readStack(options: StackOptions): Promise<StackAccess> {
+  const { stack } = options;
+  const { env, fileArguments } = await findStack(options);
   const pulumi = (...args: string[]) =>
     run("pulumi", [...args, "--show-secrets", "--stack", stack, "--non-interactive"], {
       cwd: projectDirectory,
@@ -41,7 +55,7 @@ export async function readStack({ stack, configFile, log }: StackOptions): Promi
       );
     });
   const [config, kubeconfig] = await Promise.all([
-    pulumi("config", "--json", ...(file ? ["--config-file", file] : [])),
+    pulumi("config", "--json", ...fileArguments),
     pulumi("stack", "output", "kubeconfig"),
   ]);
   const spec = parseCluster(settings(config), {

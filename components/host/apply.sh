@@ -22,7 +22,7 @@ fail() {
 begin() {
   phase=$1
   [ -d "$state" ] || fail "$(hostname) is not prepared: $state is missing." \
-    "The host was reset or replaced behind Pulumi's back; run 'pulumi destroy', then 'pulumi up'."
+    "The host was reset or replaced behind Pulumi's back; run 'npm run drift -- --repair' (for the control plane 'pulumi destroy', then 'pulumi up')."
   exec 9>"$state/lock.$phase"
   flock -w 300 9 || fail "another run holds $state/lock.$phase for 5 minutes. Wait for it or end it, then run 'pulumi up' again."
 }
@@ -54,11 +54,19 @@ digest() {
   while read -r input; do
     # A binary is a link named after its content.
     if [ -L "$input" ]; then
-      readlink -e "$input" || fail "$input is missing on $(hostname). Run 'pulumi up --replace' on its binaries."
+      readlink -e "$input" || fail "$input is missing on $(hostname). Run 'npm run drift -- --repair'."
     else
       sha256sum "$input"
     fi
   done <<<"${inputs[$1]}" | sha256sum
+}
+
+# forget PATH: units with this input are started again, also if they ran with another content since their last good start.
+forget() {
+  local name
+  for name in "${units[@]}"; do
+    case $'\n'${inputs[$name]}$'\n' in *$'\n'"$1"$'\n'*) rm -f "$state/unit.$name" ;; esac
+  done
 }
 
 # Leaves in `changed` whether systemd has to read its files again.
@@ -68,6 +76,7 @@ commit() {
     if cmp -s "$path.plainkube-new" "$path" && [ "$(stat -c %a "$path.plainkube-new")" = "$(stat -c %a "$path")" ]; then
       rm -f "$path.plainkube-new"
     else
+      cmp -s "$path.plainkube-new" "$path" || forget "$path"
       mv -fT "$path.plainkube-new" "$path"
       case $path in /etc/systemd/system/*) changed=1 ;; esac
     fi

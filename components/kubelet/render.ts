@@ -52,6 +52,7 @@ function certificatesOf(spec: ClusterSpec) {
 export function renderKubelet(spec: ClusterSpec, host: HostSpec): Payload {
   const file = `${paths.etc}/kubelet.yaml`;
   const script = `${paths.scripts}/link-resolv-conf`;
+  const forgetNetwork = `${paths.scripts}/forget-network`;
   const version = spec.versions.kubernetes;
   const runtime = `unix://${paths.containerdSocket}`;
   const certificates = certificatesOf(spec);
@@ -89,6 +90,7 @@ export function renderKubelet(spec: ClusterSpec, host: HostSpec): Payload {
   const unit = fill(read("kubelet.service"), {
     NAME: host.name,
     ADDRESS: host.address,
+    KUBECONFIG: certificates.kubeconfig,
   });
   const { flags, config: over } = spec.overrides.kubelet;
   const asks = spec.kubelet.certificates === "bootstrapped";
@@ -105,12 +107,16 @@ export function renderKubelet(spec: ClusterSpec, host: HostSpec): Payload {
       },
       ...(asks ? [{ path: forget, content: read("forget-certificates.sh"), mode: "0755" }] : []),
       { path: script, content: read("link-resolv-conf.sh"), mode: "0755" },
+      { path: forgetNetwork, content: read("forget-network.sh"), mode: "0755" },
       { path: file, content: yaml(merge(config, over)) },
     ],
     units: [
       {
         name: "kubelet.service",
-        inputs: [...[binary("kubelet"), script, ...(asks ? [forget] : []), file, cniTemplate], ...certificates.inputs],
+        inputs: [
+          ...[binary("kubelet"), script, forgetNetwork, ...(asks ? [forget] : []), file, cniTemplate],
+          ...certificates.inputs,
+        ],
         // Working means registered, and able to serve.
         probe: [
           "curl -sf http://127.0.0.1:10248/healthz",

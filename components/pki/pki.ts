@@ -32,7 +32,7 @@ export interface CertificateAuthorityArgs {
   readonly ipAddresses?: readonly string[];
 }
 
-/** A self-signed authority. */
+/** A self-signed authority. Its renewal keeps the key, so that what it has signed stays valid. */
 export class CertificateAuthority extends pulumi.ComponentResource implements KeyPair {
   readonly cert: pulumi.Output<string>;
   readonly key: pulumi.Output<string>;
@@ -52,6 +52,7 @@ export class CertificateAuthority extends pulumi.ComponentResource implements Ke
         setSubjectKeyId: true,
         allowedUses: ["cert_signing", "crl_signing", "digital_signature"],
         validityPeriodHours: args.spec.certificates.caValidityHours,
+        earlyRenewalHours: args.spec.certificates.earlyRenewalHours,
       },
       { parent: this },
     );

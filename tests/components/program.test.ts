@@ -297,6 +297,16 @@ const certificates: Record<string, Record<string, Asked>> = {
   },
 };
 
+test("authorities are renewed in time, too, with the keys that they have", () => {
+  each((cluster) => {
+    const authorities = ofType(cluster, "tls:index/selfSignedCert:SelfSignedCert");
+    assert.ok(authorities.length > 0);
+    for (const { inputs } of authorities) {
+      assert.deepEqual([inputs.validityPeriodHours, inputs.earlyRenewalHours], [87600, 720]);
+    }
+  });
+});
+
 test("every certificate has the names and usages that it needs, and no more", () => {
   each((cluster) => {
     const requests = new Map(ofType(cluster, "tls:index/certRequest:CertRequest").map((r) => [r.name, r.inputs]));

@@ -113,7 +113,8 @@ for (const [name, { change, unit }] of Object.entries(restarts)) {
 test("a file that was changed by hand is set right, and its unit restarted", () => {
   const sandbox = shipped();
   writeFileSync(sandbox.at("/etc/plainkube/a.yaml"), "a: by hand\n");
-  assert.equal(ship(sandbox).status, 0);
+  const { status, stdout } = ship(sandbox);
+  assert.deepEqual([status, stdout], [0, "restarted a.service\n"]);
   assert.equal(sandbox.read("/etc/plainkube/a.yaml"), "a: 1\n");
 });
 
@@ -197,7 +198,10 @@ test("a unit that failed with a new setting is restarted with the old one", () =
 test("a host that was reset behind Pulumi's back is told from one that never was ours", () => {
   const { status, stderr, calls } = ship(new Sandbox());
   assert.notEqual(status, 0);
-  assert.match(stderr, /^plainkube: \S+ is not prepared: .*; run 'pulumi destroy', then 'pulumi up'\.$/m);
+  assert.match(
+    stderr,
+    /^plainkube: \S+ is not prepared: .*; run 'npm run drift -- --repair' \(.*'pulumi destroy', then 'pulumi up'\)\.$/m,
+  );
   assert.deepEqual(calls, []);
 });
 

@@ -101,12 +101,25 @@ test("what looks harmless stays readable", () => {
   assert.equal(unitArgument("--rate=50%"), "--rate=50%%");
 });
 
-test("every unit file that is shipped is one that systemd understands", async () => {
-  assert.match(complaints(`${bare}Restrat=always\n`), /Restrat/, "systemd's complaints are seen");
+/** Every unit file that is shipped: where it lies among the golden files, and its text. */
+async function unitFiles(): Promise<[string, string][]> {
   const golden = join(import.meta.dirname, "../golden");
   const files = (await readdir(golden, { recursive: true })).filter((path) => path.endsWith(".service"));
   assert.ok(files.length > 10);
-  for (const file of files) assert.equal(complaints(await readFile(join(golden, file), "utf8")), "", file);
+  return Promise.all(
+    files.map(async (file): Promise<[string, string]> => [file, await readFile(join(golden, file), "utf8")]),
+  );
+}
+
+test("every unit file that is shipped is one that systemd understands", async () => {
+  assert.match(complaints(`${bare}Restrat=always\n`), /Restrat/, "systemd's complaints are seen");
+  for (const [file, text] of await unitFiles()) assert.equal(complaints(text), "", file);
+});
+
+test("systemd starts again what runs, and never gives up", async () => {
+  for (const [file, text] of await unitFiles()) {
+    if (!/^Type=oneshot$/m.test(text)) assert.match(text, /^StartLimitIntervalSec=0$[\s\S]*^Restart=always$/m, file);
+  }
 });
 
 const unit = [

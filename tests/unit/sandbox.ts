@@ -26,7 +26,10 @@ for arg; do
 done
 status=0
 case $verb in
-  is-active) [ -e "$state/active/\${units[0]}" ] || status=3 ;;
+  is-active)
+    [ -e "$state/active/\${units[0]}" ] || status=3
+    [ -n "$quiet" ] || { [ $status = 0 ] && echo active || echo inactive; } ;;
+  is-enabled) echo enabled ;;
   show) cat "$state/restarts/\${units[-1]}" 2>/dev/null || echo 0 ;;
   is-failed) [ -e "$state/failed/\${units[0]}" ] || status=1 ;;
   status) echo "status of \${units[*]}" ;;
