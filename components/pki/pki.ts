@@ -40,6 +40,7 @@ export class CertificateAuthority extends pulumi.ComponentResource implements Ke
   constructor(name: string, args: CertificateAuthorityArgs, opts?: pulumi.ComponentResourceOptions) {
     super("plainkube:pki:CertificateAuthority", name, {}, opts);
     const { dnsNames, ipAddresses } = args;
+    const serves = dnsNames !== undefined || ipAddresses !== undefined;
     const key = new tls.PrivateKey(`${name}-key`, args.key ?? defaultKey, { parent: this });
     const cert = new tls.SelfSignedCert(
       `${name}-cert`,
@@ -50,7 +51,10 @@ export class CertificateAuthority extends pulumi.ComponentResource implements Ke
         ...(ipAddresses && { ipAddresses: [...ipAddresses] }),
         isCaCertificate: true,
         setSubjectKeyId: true,
-        allowedUses: ["cert_signing", "crl_signing", "digital_signature"],
+        ...(serves
+          ? { allowedUses: ["cert_signing", "crl_signing", "digital_signature"] }
+          : // Signs certificates, none of them another authority's.
+            { allowedUses: ["cert_signing"], maxPathLength: 0 }),
         validityPeriodHours: args.spec.certificates.caValidityHours,
       },
       { parent: this },

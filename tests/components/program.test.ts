@@ -359,7 +359,7 @@ test("the three authorities only sign, and every key is of its own and of a kind
     );
     for (const { inputs } of authorities) {
       assert.equal(inputs.isCaCertificate, true);
-      assert.deepEqual(inputs.allowedUses, ["cert_signing", "crl_signing", "digital_signature"]);
+      assert.deepEqual([inputs.allowedUses, inputs.maxPathLength], [["cert_signing"], 0]);
       assert.equal(inputs.validityPeriodHours, 87600);
     }
     const keys = ofType(cluster, "tls:index/privateKey:PrivateKey");
