@@ -73,6 +73,8 @@ export function renderKubelet(spec: ClusterSpec, host: HostSpec): Payload {
     evictionHard: spec.runtime.evictionHard,
     // An older kubelet takes both versions of cgroups.
     ...(atLeast(version, "1.31") && { failCgroupV1: !spec.runtime.allowCgroupV1 }),
+    enableDebugFlagsHandler: false,
+    enableProfilingHandler: false,
     // Chains for others that use iptables: there shall be none.
     ...(spec.network.kubeProxyMode === "nftables" && { makeIPTablesUtilChains: false }),
     maxPods: spec.runtime.maxPods,

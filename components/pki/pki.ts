@@ -51,10 +51,8 @@ export class CertificateAuthority extends pulumi.ComponentResource implements Ke
         ...(ipAddresses && { ipAddresses: [...ipAddresses] }),
         isCaCertificate: true,
         setSubjectKeyId: true,
-        ...(serves
-          ? { allowedUses: ["cert_signing", "crl_signing", "digital_signature"] }
-          : // Signs certificates, none of them another authority's.
-            { allowedUses: ["cert_signing"], maxPathLength: 0 }),
+        // What an authority signs is certificates; one that serves signs handshakes, too.
+        allowedUses: serves ? ["cert_signing", "crl_signing", "digital_signature"] : ["cert_signing"],
         validityPeriodHours: args.spec.certificates.caValidityHours,
       },
       { parent: this },
