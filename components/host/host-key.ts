@@ -16,7 +16,7 @@ export function hostKeyProblem({ endpoint, jump }: SshTarget, said: string): str
     said.match(/fingerprint for the (\S+) key sent by the remote host is\s+(SHA256:[\w+/]+)/) ?? [];
   return [
     `${host}:${port} has another host key than the pinned one; nothing was sent to it`,
-    `got:      ${sent ? `${type} ${sent}` : "no key of the pinned type"}`,
+    `got:      ${sent ? `${type} ${sent}` : "another key"}`,
     `expected: ${fingerprint(hostKey)}, as plainkube:hosts[].hostKey (of a jump host: plainkube:ssh.jump.hostKey) or the file of plainkube:ssh.knownHostsFile pins it`,
     "Another machine may answer in its place. If you know why the key changed (the host was installed anew), pin the new one there, and run 'pulumi up' again.",
   ].join("\n  ");

@@ -171,7 +171,7 @@ ${patterns.toString("base64").replace(/.{1,76}/g, "$&\n")}EOF
 look() { grep -aoFf "$p" | sort -u | while IFS= read -r m; do printf '%s\\0%s\\n' "$1" "$m"; done; }
 {
   find / \\( -path /proc -o -path /sys -o -path /opt/plainkube/store -o -path "$p" \\) -prune -o -type f -newer /etc/machine-id -print0 |
-    xargs -0 grep -aosHZFf "$p" || :
+    xargs -0r grep -aosHZFf "$p" || :
   journalctl --no-pager --quiet --all --output=export | look journal || :
   systemctl show --no-pager '*' | look units || :
   { cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null || :; } | tr '\\0' '\\n' | look processes || :
@@ -214,7 +214,7 @@ export async function search(cluster: TestCluster, secrets: readonly Secret[], a
   for (const [what, texts] of Object.entries(around.texts))
     await writeFile(join(folder, what), texts.join("\n\n"), { encoding: "latin1", mode: 0o600 });
   const here = `set -eu; export LC_ALL=C; p=$(mktemp -p /dev/shm); trap 'rm -f "$p"' EXIT; base64 -d >"$p"; reference=$1; shift
-    find "$@" -xdev -type f -newer "$reference" ! -path "$p" -size -100M -print0 | xargs -0 grep -aosHZFf "$p" | base64 -w0`;
+    find "$@" -xdev -type f -newer "$reference" ! -path "$p" -size -100M -print0 | xargs -0r grep -aosHZFf "$p" | base64 -w0`;
   const found = await run(["bash", "-c", here, "search", cluster.instance.privateKeyFile, ...around.directories], {
     input: patterns.toString("base64"),
   });

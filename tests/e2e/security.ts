@@ -9,7 +9,7 @@ import { describe, test } from "node:test";
 import { parse } from "yaml";
 import { runOnHost } from "../../lab/instance.ts";
 import { must } from "../../lab/shell.ts";
-import { noteFigures } from "../figures.ts";
+import { noteFigures, trial } from "../figures.ts";
 import { assertGolden } from "../unit/golden.ts";
 import { type CisRow, cisRows, type HostFacts } from "./cis.ts";
 import type { TestCluster } from "./harness.ts";
@@ -208,14 +208,17 @@ async function plant(cluster: TestCluster): Promise<Plants> {
   const { directory } = cluster.instance;
   const [ec, rsa, nested, inFile, bytes] = [newKey.ec(), newKey.rsa(), newKey.ec(), newKey.ec(), randomBytes(32)];
   const [token, passphrase, argument, environment] = [text(), text(), text(), text()];
+  // By standard input: in a command it would be in the processes, too.
+  const give = async (host: string, command: string, input: string) =>
+    assert.equal((await runOnHost(cluster.instance, host, command, { input })).code, 0, command);
   const write = (host: string, path: string, content: string | Buffer) =>
-    cluster.onHost(host, `umask 077; base64 -d >${path} <<<${Buffer.from(content).toString("base64")}`);
+    give(host, `umask 077; base64 -d >${path}`, Buffer.from(content).toString("base64"));
 
   put(keySecret("planted EC key", ec), "node2:/tmp/planted.pem");
   await write("node2", "/tmp/planted.pem", ec);
   put(keySecret("planted RSA key", rsa), "node1 journal");
   // Under a line's limit, as a log line would be: the middle of a kubeconfig.
-  await cluster.onHost("node1", `logger -t planted 'x${base64(`key: ${rsa}`).slice(800, 1800)}'; journalctl --sync`);
+  await give("node1", "logger -t planted; journalctl --sync", `x${base64(`key: ${rsa}`).slice(800, 1800)}\n`);
   put(keySecret("planted nested key", nested), "node1:/run/planted");
   await write("node1", "/run/planted", base64(`xy${base64(nested)}`));
   put(keySecret("planted key in bytes", inFile), "node1:/var/lib/plainkube/etcd/planted");
@@ -229,11 +232,17 @@ async function plant(cluster: TestCluster): Promise<Plants> {
   await write("node2", "/etc/planted", base64(`y: ${token} `));
   put(textSecret("planted passphrase", passphrase), "machine output");
   cluster.printed.push(`error: wrong passphrase ${passphrase}`);
-  put(textSecret("planted argument", argument), "machine processes", "node2 processes", "node2 units");
-  put(textSecret("planted environment", environment), "machine processes", "node2 processes", "node2 units");
+  const ofUnit = [
+    "machine processes",
+    "node2 processes",
+    "node2 units",
+    "node2:/run/systemd/transient/planted.service",
+  ];
+  put(textSecret("planted argument", argument), ...ofUnit);
+  put(textSecret("planted environment", environment), ...ofUnit);
   await cluster.onHost(
     "node2",
-    `systemd-run --quiet --unit=planted --setenv=KEY=${environment} bash -c 'sleep 300; exit' ${argument}`,
+    `systemd-run --quiet --unit=planted --description=planted --setenv=KEY=${environment} bash -c 'sleep 300; exit' ${argument}`,
   );
   const onMachine: ChildProcess = spawn("sleep", ["300"], { stdio: "ignore", argv0: `sleep ${base64(`-${token}`)}` });
   expected.push({ where: "machine processes", secret: "planted token" });
@@ -430,40 +439,41 @@ export function securityTests(cluster: () => TestCluster, watch = new ProcessWat
   });
 
   describe("a changed host key", () => {
-    test("is refused with what was got, what was expected and what to do, on both ways to a host", async () => {
-      const lab = cluster();
-      const known = join(lab.instance.directory, "known_hosts_changed");
-      const kept = "/run/host-key-before";
-      const reload = "systemctl reload ssh";
-      const oldKey = (await lab.onHost("node2", "cat /etc/ssh/ssh_host_ed25519_key.pub")).trim();
-      const newPublic = await lab.onHost(
-        "node2",
-        `mkdir ${kept} && cd /etc/ssh && mv ssh_host_ed25519_key ssh_host_ed25519_key.pub ${kept} && ssh-keygen -q -t ed25519 -N '' -C changed -f ssh_host_ed25519_key && cat ssh_host_ed25519_key.pub && ${reload}`,
-      );
-      const fingerprint = async (key: string) =>
-        (await must(["ssh-keygen", "-lf", "-"], { input: key })).split(" ")[1] ?? "";
-      const [got, expected] = [await fingerprint(newPublic), await fingerprint(oldKey)];
-      await writeFile(known, `10.90.23.42 ${newPublic.split(" ").slice(0, 2).join(" ")}\n`);
-      try {
-        await lab.stack.configure({ ...lab.config, "plainkube:overrides": { kubeProxy: { flags: { v: 1 } } } });
-        const byPlugin = await lab.failingUp();
-        const exported = JSON.parse(await exportedState(lab)).deployment.resources as { urn: string }[];
-        const urn = exported.find((r) => r.urn.endsWith("::node2-binaries-network"))?.urn ?? "";
-        const byUpload = await lab.failingUp("--target-replace", urn);
-        for (const [way, said] of Object.entries({ byPlugin, byUpload })) {
-          for (const part of ["10.90.23.42:22", got, expected, "knownHostsFile", "installed anew"])
-            assert.ok(said.includes(part), `${way}: ${part} is missing in\n${said}`);
-          assert.doesNotMatch(said, /ssh-keygen -f|@@@@/, `${way}: advice about a file that is gone`);
+    test("is refused with what was got, what was expected and what to do, on both ways to a host", () =>
+      trial("faults", async () => {
+        const lab = cluster();
+        const known = join(lab.instance.directory, "known_hosts_changed");
+        const kept = "/run/host-key-before";
+        const reload = "systemctl reload ssh";
+        const oldKey = (await lab.onHost("node2", "cat /etc/ssh/ssh_host_ed25519_key.pub")).trim();
+        const newPublic = await lab.onHost(
+          "node2",
+          `mkdir ${kept} && cd /etc/ssh && mv ssh_host_ed25519_key ssh_host_ed25519_key.pub ${kept} && ssh-keygen -q -t ed25519 -N '' -C changed -f ssh_host_ed25519_key && cat ssh_host_ed25519_key.pub && ${reload}`,
+        );
+        const fingerprint = async (key: string) =>
+          (await must(["ssh-keygen", "-lf", "-"], { input: key })).split(" ")[1] ?? "";
+        const [got, expected] = [await fingerprint(newPublic), await fingerprint(oldKey)];
+        await writeFile(known, `10.90.23.42 ${newPublic.split(" ").slice(0, 2).join(" ")}\n`);
+        try {
+          await lab.stack.configure({ ...lab.config, "plainkube:overrides": { kubeProxy: { flags: { v: 1 } } } });
+          const byPlugin = await lab.failingUp();
+          const exported = JSON.parse(await exportedState(lab)).deployment.resources as { urn: string }[];
+          const urn = exported.find((r) => r.urn.endsWith("::node2-binaries-network"))?.urn ?? "";
+          const byUpload = await lab.failingUp("--target-replace", urn);
+          for (const [way, said] of Object.entries({ byPlugin, byUpload })) {
+            for (const part of ["10.90.23.42:22", got, expected, "knownHostsFile", "installed anew"])
+              assert.ok(said.includes(part), `${way}: ${part} is missing in\n${said}`);
+            assert.doesNotMatch(said, /ssh-keygen -f|@@@@/, `${way}: advice about a file that is gone`);
+          }
+        } finally {
+          const changed = { ...lab.instance, knownHostsFile: known };
+          const back = await runOnHost(changed, "node2", `mv ${kept}/* /etc/ssh/ && rmdir ${kept} && ${reload}`);
+          assert.equal(back.code, 0, back.stderr);
+          await rm(known);
+          await lab.stack.configure(lab.config);
         }
-      } finally {
-        const changed = { ...lab.instance, knownHostsFile: known };
-        const back = await runOnHost(changed, "node2", `mv ${kept}/* /etc/ssh/ && rmdir ${kept} && ${reload}`);
-        assert.equal(back.code, 0, back.stderr);
-        await rm(known);
-        await lab.stack.configure(lab.config);
-      }
-      await lab.up();
-    });
+        await lab.up();
+      }));
   });
 
   describe("secrets", () => {
@@ -473,7 +483,11 @@ export function securityTests(cluster: () => TestCluster, watch = new ProcessWat
       const secretValue = randomBytes(24).toString("base64url");
       await lab.kubectl("create", "secret", "generic", "looked-for", `--from-literal=value=${secretValue}`);
       const token = await lab.kubectl("create", "token", "default");
-      lab.printed.push(await lab.pulumi("preview", "--diff"));
+      const flags = { v: 1 };
+      const changed = { kubeApiserver: { flags }, kubelet: { flags }, kubeControllerManager: { flags } };
+      await lab.stack.configure({ ...lab.config, "plainkube:overrides": changed });
+      assert.match(await lab.pulumi("preview", "--diff"), /--v=1/);
+      await lab.stack.configure(lab.config);
       const passphrase = await readFile(join(directory, "passphrase"), "utf8");
       const real = [
         ...secretsOfState(await exportedState(lab)),
@@ -499,16 +513,16 @@ export function securityTests(cluster: () => TestCluster, watch = new ProcessWat
       let findings: Finding[] = [];
       try {
         watch.sample();
-        const home = [
-          ".pulumi",
-          ".bash_history",
-          ".node_repl_history",
-          ".ssh",
-          ".kube",
-          ".npm/_logs",
-          ".cache/plainkube",
+        const home = [".bash_history", ".node_repl_history", ".ssh", ".kube", ".npm/_logs", ".pulumi"];
+        const { PULUMI_HOME = "" } = lab.stack.environment;
+        const directories = [
+          directory,
+          PULUMI_HOME,
+          "/tmp",
+          "/var/tmp",
+          "/var/log",
+          ...home.map((f) => join(homedir(), f)),
         ];
-        const directories = [directory, "/tmp", "/var/tmp", "/var/log", ...home.map((name) => join(homedir(), name))];
         findings = await search(lab, [...real, ...planted.secrets], {
           directories: directories.filter((path) => existsSync(path)),
           texts: { output: lab.printed, processes: watch.seen },
