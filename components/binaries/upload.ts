@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { createReadStream, readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { pipeline } from "node:stream/promises";
+import { hostKeyProblem } from "../host/host-key.ts";
 import { type SshTarget, withSsh } from "../host/ssh.ts";
 import type { Layout } from "../paths.ts";
 import { obtain } from "./obtain.ts";
@@ -35,12 +36,20 @@ export async function upload(
     readFileSync(new URL("./receive.sh", import.meta.url), "utf8"),
   ].join("\n");
   return withSsh(target, password, script, async ({ program, args, env }) => {
-    const ssh = spawn(program, args, { stdio: ["pipe", "pipe", "inherit"], env });
+    const ssh = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"], env });
     ssh.stdin.on("error", ignoreClosedPipe);
+    // What is said before the host's first line may be about its key, and is told better below.
+    let early: string[] | undefined = [];
+    const tell = () => {
+      for (const line of early ?? []) console.error(line);
+      early = undefined;
+    };
+    createInterface({ input: ssh.stderr }).on("line", (line) => (early ? early.push(line) : console.error(line)));
     const closed = once(ssh, "close");
     const needed = new Set<string>();
     let sent = false;
     for await (const line of createInterface({ input: ssh.stdout })) {
+      tell();
       if (line.startsWith("need ")) needed.add(line.slice(5));
       else if (line === "send") {
         sent = true;
@@ -50,6 +59,9 @@ export async function upload(
       }
     }
     const [code] = (await closed) as [number | null];
+    const changed = code === 255 && early ? hostKeyProblem(target, early.join("\n")) : undefined;
+    if (changed) throw new Error(changed);
+    tell();
     if (code !== 0 || !sent) {
       const { host, port, user } = target.endpoint;
       throw new Error(

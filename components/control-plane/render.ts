@@ -1,8 +1,9 @@
 import { readFileSync } from "node:fs";
+import { fillConfined, strongCiphers } from "../confined.ts";
 import { renderEtcd } from "../etcd/render.ts";
 import { concat, type Payload } from "../host/shipment.ts";
 import { binary, paths } from "../paths.ts";
-import { fill, merge, withFlags, yaml } from "../render.ts";
+import { merge, withFlags, yaml } from "../render.ts";
 import type { ClusterSpec } from "../spec.ts";
 import { parts } from "../system.ts";
 import { atLeast } from "../versions.ts";
@@ -13,6 +14,7 @@ import { renderEncryption } from "./encryption.ts";
 import { list } from "./part.ts";
 
 const template = (name: string): string => readFileSync(new URL(`./${name}.service`, import.meta.url), "utf8");
+const ciphers = strongCiphers.join(",");
 const pki = (name: string): string => `${paths.pki}/${name}`;
 const pair = (name: string): string[] => [pki(`${name}.crt`), pki(`${name}.key`)];
 
@@ -58,8 +60,9 @@ export function renderApiServer(spec: ClusterSpec): Payload {
   const hasNodes = parts[spec.system].has("nodes");
   const { apiServer, network } = spec;
   const { issuer = `https://kubernetes.default.svc.${network.dnsDomain}`, jwksUri, lookup } = apiServer.serviceAccounts;
-  const unit = fill(template("kube-apiserver"), {
+  const unit = fillConfined(template("kube-apiserver"), {
     ADDRESS: spec.controlPlane.address,
+    CIPHERS: ciphers,
     ADMISSION_PLUGINS: enabledPlugins(spec).join(","),
     AUTHORIZATION_MODES: apiServer.authorizationModes.join(","),
     ISSUER: issuer,
@@ -109,7 +112,8 @@ export function renderApiServer(spec: ClusterSpec): Payload {
 }
 
 function renderControllerManager(spec: ClusterSpec): Payload {
-  const unit = fill(template("kube-controller-manager"), {
+  const unit = fillConfined(template("kube-controller-manager"), {
+    CIPHERS: ciphers,
     CLUSTER_NAME: spec.clusterName,
     POD_CIDR: spec.network.podCidr,
     NODE_CIDR_MASK_SIZE: spec.network.nodeCidrMaskSize,
@@ -141,7 +145,7 @@ function renderControllerManager(spec: ClusterSpec): Payload {
 /** What approves kubelets' serving certificates, where they ask for them: nothing but each host's own name and address. */
 function renderApprover(spec: ClusterSpec): Payload {
   if (spec.kubelet.certificates !== "bootstrapped") return { files: [], units: [] };
-  const unit = fill(template("plainkube-approver"), {
+  const unit = fillConfined(template("plainkube-approver"), {
     API_ENDPOINT: spec.apiEndpoint,
     HOSTS: spec.workers.map((host) => `--host=${host.name}=${host.address}`).join(" \\\n  "),
   });
@@ -169,7 +173,10 @@ function renderScheduler(spec: ClusterSpec): Payload {
     files: [
       {
         path: `${paths.units}/kube-scheduler.service`,
-        content: withFlags(template("kube-scheduler"), spec.overrides.kubeScheduler.flags),
+        content: withFlags(
+          fillConfined(template("kube-scheduler"), { CIPHERS: ciphers }),
+          spec.overrides.kubeScheduler.flags,
+        ),
       },
       { path: file, content: yaml(merge(config, spec.overrides.kubeScheduler.config)) },
     ],

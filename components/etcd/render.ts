@@ -1,11 +1,12 @@
 import { readFileSync } from "node:fs";
+import { fillConfined, strongCiphers } from "../confined.ts";
 import type { Payload } from "../host/shipment.ts";
 import { binary, paths } from "../paths.ts";
 import { merge, yaml } from "../render.ts";
 import type { ClusterSpec } from "../spec.ts";
 import { atLeast } from "../versions.ts";
 
-const unit = readFileSync(new URL("./etcd.service", import.meta.url), "utf8");
+const unit = fillConfined(readFileSync(new URL("./etcd.service", import.meta.url), "utf8"));
 
 /** Keys and certificates of etcd on its host. */
 export const etcdPki = {
@@ -45,6 +46,7 @@ export function renderEtcd(spec: ClusterSpec): Payload {
     },
     // The gateway would present the serving certificate as a client's.
     "enable-grpc-gateway": false,
+    "cipher-suites": strongCiphers,
     // 3.5 knows no other minimum.
     ...(is36 && { "tls-min-version": "TLS1.2" }),
     "log-level": "warn",

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { paths } from "../paths.ts";
 
 /** A file on a host. */
 export interface HostFile {
@@ -6,7 +7,7 @@ export interface HostFile {
   readonly path: string;
   /** Whole content; text files end with a newline. */
   readonly content: string;
-  /** Octal permissions. Default: 0644. The owner is root. */
+  /** Octal permissions. Default: 0644 for a unit, as systemd warns of others, and 0600 for all else. The owner is root. */
   readonly mode?: string;
 }
 
@@ -28,6 +29,9 @@ export interface Payload {
 
 const applyScript = readFileSync(new URL("./apply.sh", import.meta.url), "utf8");
 const endOfFile = "PLAINKUBE_END_OF_FILE";
+
+/** Permissions of a file that says none. */
+export const modeOf = (path: string): string => (path.startsWith(`${paths.units}/`) ? "0644" : "0600");
 
 /** A text as one word of a POSIX shell. */
 export const shellWord = (text: string): string =>
@@ -52,7 +56,7 @@ export function phaseScript(phase: string, payload: Payload, secrets: readonly H
     // As the resource's delete: all that the phase shipped goes.
     'if [ "$2" = remove ]; then apply; exit; fi',
   ];
-  for (const { path, content, mode = "0644" } of payload.files) {
+  for (const { path, content, mode = modeOf(path) } of payload.files) {
     if (!content.endsWith("\n")) throw new Error(`${path} does not end with a newline`);
     if (content.split("\n").includes(endOfFile)) throw new Error(`${path} holds the line ${endOfFile}`);
     lines.push(`file ${mode} ${shellWord(path)} <<'${endOfFile}'`, content.slice(0, -1), endOfFile);

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { strongCiphers } from "../confined.ts";
 import type { Payload } from "../host/shipment.ts";
 import { binary, paths } from "../paths.ts";
 import { fill, merge, withCommandBefore, withFlags, yaml } from "../render.ts";
@@ -73,13 +74,20 @@ export function renderKubelet(spec: ClusterSpec, host: HostSpec): Payload {
     evictionHard: spec.runtime.evictionHard,
     // An older kubelet takes both versions of cgroups.
     ...(atLeast(version, "1.31") && { failCgroupV1: !spec.runtime.allowCgroupV1 }),
+    enableDebugFlagsHandler: false,
+    enableProfilingHandler: false,
     // Chains for others that use iptables: there shall be none.
     ...(spec.network.kubeProxyMode === "nftables" && { makeIPTablesUtilChains: false }),
     maxPods: spec.runtime.maxPods,
+    podPidsLimit: 4096,
     readOnlyPort: 0,
     registerWithTaints: host.taints,
     resolvConf: "/run/plainkube/resolv.conf",
+    // Without a profile of its own, a container gets the runtime's.
+    seccompDefault: true,
     ...certificates.config,
+    tlsCipherSuites: strongCiphers,
+    tlsMinVersion: "VersionTLS12",
     volumePluginDir: `${paths.kubelet}/volumeplugins`,
   };
   const labels = Object.entries(host.labels).map(([key, value]) => `${key}=${value}`);

@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
+import { fillNetworkConfined } from "../confined.ts";
 import { concat, type HostFile, type Payload } from "../host/shipment.ts";
 import { binary, paths } from "../paths.ts";
-import { fill, merge, withFlags, yaml } from "../render.ts";
+import { merge, withFlags, yaml } from "../render.ts";
 import type { ClusterSpec, HostSpec } from "../spec.ts";
 import { atLeast } from "../versions.ts";
 
@@ -38,7 +39,10 @@ function renderKubeProxy(spec: ClusterSpec, host: HostSpec): Payload {
   const { flags, config: over } = spec.overrides.kubeProxy;
   return {
     files: [
-      { path: `${paths.units}/kube-proxy.service`, content: withFlags(read("kube-proxy.service"), flags) },
+      {
+        path: `${paths.units}/kube-proxy.service`,
+        content: withFlags(fillNetworkConfined(read("kube-proxy.service")), flags),
+      },
       { path: file, content: yaml(merge(config, over)) },
     ],
     units: [
@@ -65,7 +69,10 @@ function renderRoutes(spec: ClusterSpec, host: HostSpec): Payload {
   const unit = { POD_CIDR: podCidr, NODE_NAME: host.name, NETFILTER: kubeProxyMode };
   return {
     files: [
-      { path: `${paths.units}/plainkube-routes.service`, content: fill(read("plainkube-routes.service"), unit) },
+      {
+        path: `${paths.units}/plainkube-routes.service`,
+        content: fillNetworkConfined(read("plainkube-routes.service"), unit),
+      },
       ...scripts,
     ],
     units: [
@@ -98,7 +105,7 @@ function renderFlannel(spec: ClusterSpec, host: HostSpec): Payload {
   };
   return {
     files: [
-      { path: `${paths.units}/flanneld.service`, content: fill(read("flanneld.service"), unit) },
+      { path: `${paths.units}/flanneld.service`, content: fillNetworkConfined(read("flanneld.service"), unit) },
       { path: file, content: `${JSON.stringify(config, null, 2)}\n` },
       ...scripts,
     ],

@@ -40,6 +40,7 @@ export class CertificateAuthority extends pulumi.ComponentResource implements Ke
   constructor(name: string, args: CertificateAuthorityArgs, opts?: pulumi.ComponentResourceOptions) {
     super("plainkube:pki:CertificateAuthority", name, {}, opts);
     const { dnsNames, ipAddresses } = args;
+    const serves = dnsNames !== undefined || ipAddresses !== undefined;
     const key = new tls.PrivateKey(`${name}-key`, args.key ?? defaultKey, { parent: this });
     const cert = new tls.SelfSignedCert(
       `${name}-cert`,
@@ -50,7 +51,8 @@ export class CertificateAuthority extends pulumi.ComponentResource implements Ke
         ...(ipAddresses && { ipAddresses: [...ipAddresses] }),
         isCaCertificate: true,
         setSubjectKeyId: true,
-        allowedUses: ["cert_signing", "crl_signing", "digital_signature"],
+        // What an authority signs is certificates; one that serves signs handshakes, too.
+        allowedUses: serves ? ["cert_signing", "crl_signing", "digital_signature"] : ["cert_signing"],
         validityPeriodHours: args.spec.certificates.caValidityHours,
         earlyRenewalHours: args.spec.certificates.earlyRenewalHours,
       },

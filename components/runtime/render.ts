@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { linkOf, stagesOf } from "../binaries/stages.ts";
+import { fillConfined } from "../confined.ts";
 import type { Payload } from "../host/shipment.ts";
 import { imageRefs } from "../images.ts";
 import { podMtu } from "../network/mtu.ts";
@@ -22,7 +23,7 @@ export function renderRuntime(spec: ClusterSpec): Payload {
   return {
     files: [
       { path: `${paths.units}/plainkube-containerd.service`, content: read("plainkube-containerd.service") },
-      { path: `${paths.units}/plainkube-images.service`, content: read("plainkube-images.service") },
+      { path: `${paths.units}/plainkube-images.service`, content: fillConfined(read("plainkube-images.service")) },
       { path: script, content: read("import-images.sh"), mode: "0755" },
       {
         path: file,

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { before, test } from "node:test";
 import * as pulumi from "@pulumi/pulumi";
 import { parse } from "yaml";
+import { modeOf } from "../../components/host/shipment.ts";
 import type { ClusterSpec } from "../../components/spec.ts";
 import { makeKey } from "../plugin/sshd.ts";
 import {
@@ -369,7 +370,7 @@ test("the three authorities only sign, and every key is of its own and of a kind
     );
     for (const { inputs } of authorities) {
       assert.equal(inputs.isCaCertificate, true);
-      assert.deepEqual(inputs.allowedUses, ["cert_signing", "crl_signing", "digital_signature"]);
+      assert.deepEqual(inputs.allowedUses, ["cert_signing"]);
       assert.equal(inputs.validityPeriodHours, 87600);
     }
     const keys = ofType(cluster, "tls:index/privateKey:PrivateKey");
@@ -596,7 +597,7 @@ test("each phase ships the files that the golden tests show, and the keys that i
         const script = String(plain(inputs.stdin));
         const phase = /^begin (\S+)$/m.exec(script)?.[1] ?? "";
         const payload = payloads[phase] ?? assert.fail(`${host.name} has no phase ${phase}`);
-        for (const { path, content, mode = "0644" } of payload.files) {
+        for (const { path, content, mode = modeOf(path) } of payload.files) {
           const shipped = `\nfile ${mode} ${path} <<'PLAINKUBE_END_OF_FILE'\n${content}PLAINKUBE_END_OF_FILE\n`;
           assert.ok(script.includes(shipped), `${name}: ${path}`);
         }

@@ -34,6 +34,8 @@ export class TestCluster {
   /** The configuration that the stack was made with. */
   readonly config: Readonly<Record<string, unknown>>;
   readonly units: Readonly<Record<string, readonly string[]>>;
+  /** What Pulumi has printed so far, a text a command. */
+  readonly printed: string[] = [];
   readonly #alone: boolean;
   readonly #kubectl: string;
   readonly #recorded = new Map<string, string[]>();
@@ -114,6 +116,7 @@ export class TestCluster {
   /** Runs Pulumi and expects it to succeed; returns what it printed. */
   async pulumi(...args: string[]): Promise<string> {
     const { code, stdout, stderr } = await this.stack.pulumi(args);
+    this.printed.push(stdout, stderr);
     assert.equal(code, 0, `pulumi ${args.join(" ")} ended with ${code}:\n${stdout}\n${stderr}`);
     return stdout;
   }
@@ -123,8 +126,9 @@ export class TestCluster {
   }
 
   /** Runs Pulumi's `up` and expects it to fail; returns what it printed. */
-  async failingUp(): Promise<string> {
-    const { code, stdout, stderr } = await this.stack.pulumi(["up", "--yes", "--skip-preview"]);
+  async failingUp(...args: string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.stack.pulumi(["up", "--yes", "--skip-preview", ...args]);
+    this.printed.push(stdout, stderr);
     assert.notEqual(code, 0, `pulumi up was expected to fail:\n${stdout}\n${stderr}`);
     return stdout + stderr;
   }

@@ -65,7 +65,8 @@ test("a first run puts files in place and starts the units", () => {
   assert.equal(sandbox.read("/etc/plainkube/b.key"), "not a key\nsecond line", "byte for byte");
   const mode = (path: string) => statSync(sandbox.at(path)).mode & 0o777;
   assert.equal(mode("/etc/plainkube/b.key"), 0o600);
-  assert.equal(mode("/etc/plainkube/a.yaml"), 0o644);
+  assert.equal(mode("/etc/plainkube/a.yaml"), 0o600);
+  assert.equal(mode("/etc/systemd/system/a.service"), 0o644);
   assert.equal(mode("/etc/plainkube"), 0o755);
 });
 

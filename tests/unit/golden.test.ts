@@ -8,7 +8,7 @@ import { renderKubeconfig } from "../../components/access/kubeconfig.ts";
 import { hasLocalPath } from "../../components/addons/storage/provisioner.ts";
 import { renderLocalPath } from "../../components/addons/storage/render.ts";
 import { renderCorefile } from "../../components/dns/render.ts";
-import { phaseScript } from "../../components/host/shipment.ts";
+import { modeOf, phaseScript } from "../../components/host/shipment.ts";
 import { yaml } from "../../components/render.ts";
 import type { ClusterSpec } from "../../components/spec.ts";
 import { parts } from "../../components/system.ts";
@@ -29,7 +29,7 @@ function hostFiles(spec: ClusterSpec): Record<string, string> {
     // Modes, inputs and probes decide as much as contents.
     const plan = payloads.map(([phase, p]) => [
       phase,
-      { modes: Object.fromEntries(p.files.map((f) => [f.path, f.mode ?? "0644"])), units: p.units },
+      { modes: Object.fromEntries(p.files.map((f) => [f.path, f.mode ?? modeOf(f.path)])), units: p.units },
     ]);
     put(`${host.name}/plan.yaml`, yaml(Object.fromEntries(plan)));
   }

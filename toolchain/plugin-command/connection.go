@@ -210,9 +210,10 @@ type hostKeyError struct {
 }
 
 func (e *hostKeyError) Error() string {
-	return fmt.Sprintf("host key mismatch: %s has %s %s, but hostKey pins %s %s; if the host's key was changed on "+
-		"purpose, set hostKey to the new one", e.address, e.got.Type(), ssh.FingerprintSHA256(e.got),
-		e.want.Type(), ssh.FingerprintSHA256(e.want))
+	return fmt.Sprintf("host key mismatch: %s has %s %s, but hostKey pins %s %s. Another machine may answer in its place. "+
+		"If you know why the key changed (the host was installed anew), pin the new one where hostKey is taken from: "+
+		"plainkube:hosts[].hostKey, or the file of plainkube:ssh.knownHostsFile",
+		e.address, e.got.Type(), ssh.FingerprintSHA256(e.got), e.want.Type(), ssh.FingerprintSHA256(e.want))
 }
 
 func pinned(want ssh.PublicKey) ssh.HostKeyCallback {
