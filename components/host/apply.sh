@@ -148,10 +148,11 @@ explain() {
 }
 
 apply() {
-  local name restart=() deadline
+  local name restart=() deadline sum
   commit
   for name in "${units[@]}"; do
-    digest "$name" >"$state/unit.$name.new" || no_space "$state/unit.$name"
+    sum=$(digest "$name")
+    printf '%s\n' "$sum" >"$state/unit.$name.new" || no_space "$state/unit.$name"
     if ! cmp -s "$state/unit.$name.new" "$state/unit.$name" || ! systemctl --quiet is-active "$name"; then
       restart+=("$name")
       rm -f "$state/unit.$name"

@@ -7,7 +7,8 @@ umask 077
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 
 : "${node:?}" "${kubectl:?}" "${kubeconfig:?}"
-folder=$(mktemp -d /run/plainkube-leave-XXXXXX)
+mkdir -p /run/plainkube
+folder=$(mktemp -d /run/plainkube/leave-XXXXXX)
 trap 'rm -rf "$folder"' EXIT
 base64 -d <<<"$kubeconfig" >"$folder/kubeconfig"
 ask() { "$kubectl" --kubeconfig "$folder/kubeconfig" --cache-dir "$folder/cache" "$@"; }
