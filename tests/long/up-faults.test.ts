@@ -11,7 +11,7 @@ import { powerOff, powerOn, runOnHost } from "../../lab/instance.ts";
 import { must, run, sleep } from "../../lab/shell.ts";
 import { LabStack, projectDirectory, stackConfig } from "../../lab/stack.ts";
 import { TestCluster } from "../e2e/harness.ts";
-import { UpRun, untilCopying } from "../e2e/up-run.ts";
+import { isTaken, UpRun, untilCopying } from "../e2e/up-run.ts";
 import { trial } from "../figures.ts";
 
 /**
@@ -44,10 +44,10 @@ describe("two stacks that want the same fresh hosts at the same moment", () => {
       const stacks = [cluster.stack, other];
       const runs = stacks.map((stack) => new UpRun(stack));
       // Refused, or past the claim.
-      await Promise.all(runs.map((each) => each.prints(/got node \S+ of plainkube|-binaries-\S+ creating/)));
-      const refused = runs.filter(({ output }) =>
-        /got node (dev|other)-\S+ of plainkube; expected none, or node /.test(output),
+      await Promise.all(
+        runs.map((each) => each.prints(/node (dev|other)-\S+( of plainkube|;)|-binaries-\S+ creating/)),
       );
+      const refused = runs.filter(({ output }) => isTaken.test(output));
       await Promise.all(runs.map((each) => each.killAll()));
       assert.ok(refused.length > 0, `neither was refused:\n${runs.map(({ output }) => output).join("\n")}`);
       for (const host of cluster.hosts) {
