@@ -2,7 +2,8 @@ import { existsSync } from "node:fs";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type ClusterSpec, parseCluster } from "../components/spec.ts";
-import { environmentOf, projectDirectory } from "../lab/stack.ts";
+import { backendIn, projectDirectory } from "../lab/stack.ts";
+import { ensurePulumi } from "../toolchain/pulumi.ts";
 import { run } from "../toolchain/run.ts";
 
 export interface StackOptions {
@@ -18,9 +19,15 @@ export interface StackAccess {
   readonly kubeconfig: string;
 }
 
+/** Folder of a stack of the lab. */
+const labOf = (stack: string) => join(projectDirectory, ".lab", stack);
+
 /** Reads a stack as `pulumi config` and `pulumi stack output` show it, secrets included. Throws with what to do. */
 export async function readStack({ stack, configFile, log }: StackOptions): Promise<StackAccess> {
-  const env = await environmentOf(stack, log);
+  const env: NodeJS.ProcessEnv = { ...process.env, ...(await ensurePulumi(log)) };
+  const isElsewhere = Boolean(env.PULUMI_BACKEND_URL || env.PULUMI_ACCESS_TOKEN);
+  const lab = labOf(stack);
+  if (!isElsewhere && existsSync(join(lab, "state"))) Object.assign(env, backendIn(lab));
   const file = configFile ?? labFile(env.PULUMI_BACKEND_URL ?? "", stack);
   const pulumi = (...args: string[]) =>
     run("pulumi", [...args, "--show-secrets", "--stack", stack, "--non-interactive"], {
