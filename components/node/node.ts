@@ -82,7 +82,7 @@ export class Node extends pulumi.ComponentResource {
         {
           parent: this,
           // Before the reset of the host, and not at all when the whole cluster goes.
-          dependsOn: [host.root, controlPlane.root],
+          dependsOn: [host.root, ...access.ready],
           deletedWith: controlPlane.root,
           customTimeouts: { delete: "5m" },
         },
