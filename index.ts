@@ -40,7 +40,7 @@ const access = new Access("access", { spec, pki, controlPlane });
 
 // Container runtime, kubelet and the network, as soon as the API answers.
 const joining = system.has("nodes") ? ready : [];
-const nodes = joining.map((on) => new Node(on.host.spec.name, { spec, pki, after: access.ready, ...on }));
+const nodes = joining.map((on) => new Node(on.host.spec.name, { spec, pki, access, ...on }));
 
 // What users may do, and what runs inside the cluster.
 const users = pki instanceof Pki ? new Users("users", { spec, pki, access, controlPlane }) : undefined;

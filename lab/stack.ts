@@ -38,6 +38,16 @@ export const backendIn = (directory: string) => ({
   PULUMI_CONFIG_PASSPHRASE_FILE: join(directory, "passphrase"),
 });
 
+/** The environment in which Pulumi finds a stack: the user's own backend, else that of the lab if it holds the stack. */
+export async function environmentOf(stack: string, log: (line: string) => void): Promise<NodeJS.ProcessEnv> {
+  const environment = { ...process.env, ...(await ensurePulumi(log)) };
+  const isElsewhere = Boolean(environment.PULUMI_BACKEND_URL || environment.PULUMI_ACCESS_TOKEN);
+  const directory = join(projectDirectory, ".lab", stack);
+  return !isElsewhere && existsSync(join(directory, "state"))
+    ? { ...environment, ...backendIn(directory) }
+    : environment;
+}
+
 /**
  * A stack of this project for a lab instance: backend, passphrase and the copy of its file that Pulumi writes to lie in the
  * instance's folder, so that a run leaves no trace in the project.

@@ -1,6 +1,7 @@
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { ControlPlane } from "../control-plane/control-plane.ts";
+import type { Host } from "../host/host.ts";
 import { certificateRights } from "../kubelet/rights.ts";
 import type { MinimalPki } from "../minimal/pki.ts";
 import { flannelRights } from "../network/flannel.ts";
@@ -16,6 +17,18 @@ import { kubeconfigOf, kubeconfigWith } from "./kubeconfig.ts";
  */
 export const deletedAtOnce = { "pulumi.com/deletionPropagationPolicy": "background" } as const;
 
+/** Fields of an object that is taken over may be said to be another's: that of a run that was killed. */
+const takenOver: pulumi.ResourceTransformation = ({ props, opts }) => ({
+  props: {
+    ...props,
+    metadata: {
+      ...props.metadata,
+      annotations: { ...props.metadata.annotations, "pulumi.com/patchForce": "true" },
+    },
+  },
+  opts,
+});
+
 /**
  * The ways in: kubeconfigs, the administrator's provider for everything inside the cluster, and the rights
  * of the API server and of what runs on hosts. What is made with `options` needs no API to be deleted with the cluster.
@@ -25,8 +38,9 @@ export class Access extends pulumi.ComponentResource {
   readonly kubeconfig: pulumi.Output<string>;
   /** End when the API is ready, and knows what a host needs that it may do. */
   readonly ready: readonly pulumi.Resource[];
+  /** The host of the API server. */
+  readonly controlPlane: Host;
   readonly #provider: kubernetes.Provider;
-  readonly #controlPlane: ControlPlane;
 
   constructor(
     name: string,
@@ -35,7 +49,7 @@ export class Access extends pulumi.ComponentResource {
   ) {
     super("plainkube:access:Access", name, {}, opts);
     const { spec, pki, controlPlane } = args;
-    this.#controlPlane = controlPlane;
+    this.controlPlane = controlPlane.host;
     const ca = pki.authorities.kubernetes;
     this.kubeconfig = kubeconfigWith(spec, ca, [
       ["kubernetes-admin", pki.cluster.admin],
@@ -48,7 +62,8 @@ export class Access extends pulumi.ComponentResource {
         kubeconfig: kubeconfigOf(spec, "kubernetes-admin", ca, pki.cluster.admin),
         // Constant, so that new certificates replace neither the provider nor what hangs on it.
         clusterIdentifier: spec.clusterName,
-        enableServerSideApply: false,
+        // An object that a run made which was killed before it could note it is taken over, instead of being in the way.
+        enableServerSideApply: true,
         suppressHelmHookWarnings: true,
       },
       { parent: this, dependsOn: [controlPlane.ready] },
@@ -73,6 +88,12 @@ export class Access extends pulumi.ComponentResource {
 
   /** Options of a resource inside the cluster. */
   options(parent: pulumi.Resource, dependsOn: pulumi.Resource[] = []): pulumi.CustomResourceOptions {
-    return { parent, provider: this.#provider, dependsOn, deletedWith: this.#controlPlane.host.root };
+    return {
+      parent,
+      provider: this.#provider,
+      dependsOn,
+      deletedWith: this.controlPlane.root,
+      transformations: [takenOver],
+    };
   }
 }

@@ -12,7 +12,8 @@ fail() {
   printf 'plainkube: %s\n' "$*" >&2
   exit 1
 }
-[ -d /var/lib/plainkube/state ] || fail "$(hostname) is not prepared: /var/lib/plainkube/state is missing." \
+state=/var/lib/plainkube/state
+[ -d "$state" ] || fail "$(hostname) is not prepared: $state is missing." \
   "The host was reset or replaced behind Pulumi's back; run 'npm run drift -- --repair' (for the control plane 'pulumi destroy', then 'pulumi up')."
 skew=$(($(date +%s) - now))
 # The way here may have taken a while, so that only being behind is certain.
@@ -21,7 +22,12 @@ if [ "$skew" -lt -60 ] || [ "$skew" -gt 240 ]; then
     "Set the clock, best by NTP (timedatectl set-ntp true), then run 'pulumi up' again."
 fi
 
-mkdir -p "$store"
+mkdir -p "$store" || fail "cannot make $store on $(hostname). Free space there, then run 'pulumi up' again."
+free_mib() { df --block-size=M --output=avail "$store" | sed -n '2s/[^0-9]//gp'; }
+# What a run that was cut off left half; one that still receives holds a lock on its file.
+for part in "$store"/.part-*; do
+  if [ -e "$part" ]; then flock -n "$part" rm -f "$part" || :; fi
+done
 holds() { [ -f "$store/$1" ] && printf '%s  %s\n' "$1" "$store/$1" | sha256sum --check --status; }
 
 missing=()
@@ -39,16 +45,25 @@ echo send
 for sha in "${missing[@]}"; do
   part=$(mktemp "$store/.part-XXXXXX")
   trap 'rm -f "$part"' EXIT
-  head -c "${sizes[$sha]}" >"$part" || fail "cannot write to $store on $(hostname)." \
-    "Free $((sizes[$sha] / 1048576)) MiB there, then run 'pulumi up' again."
+  exec 8>"$part"
+  flock 8
+  # This side may never be told that the connection is lost, so there is a limit: that of a line of 100 kB/s.
+  code=0
+  timeout $((60 + sizes[$sha] / 100000)) head -c "${sizes[$sha]}" >&8 || code=$?
+  [ $code != 124 ] || fail "$sha did not arrive on $(hostname) in $((60 + sizes[$sha] / 100000)) s. Use a faster line, then run 'pulumi up' again."
+  [ $code = 0 ] || fail "cannot write to $store on $(hostname): $(free_mib) MiB are free there." \
+    "Free $((sizes[$sha] / 1048576 + 1)) MiB for this file, then run 'pulumi up' again: what has arrived is kept."
   got=$(stat -c %s "$part")
   [ "$got" = "${sizes[$sha]}" ] || fail "got $got of ${sizes[$sha]} bytes of $sha on $(hostname): the connection was cut. Run 'pulumi up' again."
   got=$(sha256sum <"$part")
-  [ "${got%% *}" = "$sha" ] || fail "SHA-256 ${got%% *} arrived on $(hostname); expected $sha." \
-    "The data was changed on its way or the disk is bad; run 'pulumi up' again."
+  if [ "${got%% *}" != "$sha" ]; then
+    echo "damaged $sha"
+    fail "SHA-256 ${got%% *} arrived on $(hostname); expected $sha. It was not kept."
+  fi
   chmod 0755 "$part"
   mv -fT "$part" "$store/$sha"
   trap - EXIT
+  exec 8>&-
 done
 
 # A link changes at once; what ran from the old content goes on until its unit is restarted.
@@ -61,4 +76,9 @@ while read -r sha _ link; do
     if [ -n "$old" ] && ! find "$opt" -type l -lname "$old" | grep -q .; then rm -f "$old"; fi
   fi
 done <<<"$entries"
+# As verified just now: what still looks so need not be hashed again before it is run.
+for sha in "${!asked[@]}"; do stat -c '%n %i %s %.9Y %.9Z' "$store/$sha"; done |
+  sort -u - <(cat "$state/verified" 2>/dev/null || :) >"$state/verified.new" ||
+  fail "cannot write to $state on $(hostname). Free space there, then run 'pulumi up' again."
+mv -fT "$state/verified.new" "$state/verified"
 echo "received ${#missing[@]}"

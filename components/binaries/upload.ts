@@ -1,8 +1,10 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createReadStream, readFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { pipeline } from "node:stream/promises";
+import { hashFile } from "../../toolchain/cache.ts";
 import { hostKeyProblem } from "../host/host-key.ts";
 import { type SshTarget, withSsh } from "../host/ssh.ts";
 import type { Layout } from "../paths.ts";
@@ -15,18 +17,47 @@ export interface UploadOrder extends SshTarget {
   readonly layout: Layout;
 }
 
-/** Sends binaries to a host and returns how many of them it lacked. */
+const log = (line: string): void => console.error(line);
+
+/** Sends binaries to a host and returns how many of them it lacked. A damaged file of the cache is made anew, once. */
 export async function upload(
-  { layout, ...target }: UploadOrder,
+  order: UploadOrder,
   pins: readonly Pin[],
   settings: BinarySettings,
   password: string,
 ): Promise<number> {
-  const files = await obtain(pins, settings, (line) => console.error(line));
+  const sent = await send(order, pins, settings, password);
+  if (typeof sent === "number") return sent;
+  const { name, path, sha256 } = sent.damaged;
+  const got = await hashFile(path);
+  if (got !== sha256) {
+    await rm(path, { force: true });
+    log(`${name}: ${path} was damaged: got SHA-256 ${got}, expected ${sha256}; removed, and obtained anew`);
+    const again = await send(order, pins, settings, password);
+    if (typeof again === "number") return again;
+  }
+  const { host, port, user } = order.endpoint;
+  throw new Error(
+    `${name} arrived on ${user}@${host}:${port} with another content than ${path} has (SHA-256 ${sha256}); it was not kept. Look at the network and the disk of that host, then run 'pulumi up' again.`,
+  );
+}
+
+interface Damaged {
+  readonly damaged: { readonly name: string; readonly path: string; readonly sha256: string };
+}
+
+/** One session. Returns how many binaries the host lacked, or the one that did not arrive as it should be. */
+async function send(
+  { layout, ...target }: UploadOrder,
+  pins: readonly Pin[],
+  settings: BinarySettings,
+  password: string,
+): Promise<number | Damaged> {
+  const files = await obtain(pins, settings, log);
   const entries = pins.map((pin) => {
     const file = files.get(pin.name);
     if (!file) throw new Error(`no file was obtained for ${pin.name} ${pin.version}`);
-    return { ...file, link: linkOf(pin.name, layout) };
+    return { ...file, name: pin.name, link: linkOf(pin.name, layout) };
   });
   const script = [
     `now=${Math.floor(Date.now() / 1000)}`,
@@ -48,9 +79,11 @@ export async function upload(
     const closed = once(ssh, "close");
     const needed = new Set<string>();
     let sent = false;
+    let damaged: string | undefined;
     for await (const line of createInterface({ input: ssh.stdout })) {
       tell();
       if (line.startsWith("need ")) needed.add(line.slice(5));
+      else if (line.startsWith("damaged ")) damaged = line.slice(8);
       else if (line === "send") {
         sent = true;
         const missing = entries.filter(({ sha256 }) => needed.has(sha256));
@@ -62,10 +95,14 @@ export async function upload(
     const changed = code === 255 && early ? hostKeyProblem(target, early.join("\n")) : undefined;
     if (changed) throw new Error(changed);
     tell();
+    const broken = entries.find(({ sha256 }) => sha256 === damaged);
+    if (broken) return { damaged: broken };
     if (code !== 0 || !sent) {
       const { host, port, user } = target.endpoint;
       throw new Error(
-        `sending binaries to ${user}@${host}:${port} failed (ssh ended with ${code}); its message stands above. Correct the cause and run 'pulumi up' again: what has arrived is kept.`,
+        code === 255
+          ? `sending binaries to ${user}@${host}:${port} failed: no SSH connection could be made, or it was lost (ssh ended with 255, and says above what it knows). See that the host is on and answers SSH, then run 'pulumi up' again: what has arrived is kept.`
+          : `sending binaries to ${user}@${host}:${port} failed (ssh ended with ${code}); its message stands above. Correct the cause and run 'pulumi up' again: what has arrived is kept.`,
       );
     }
     return needed.size;

@@ -18,6 +18,17 @@ fail() {
   exit 1
 }
 
+# no_space PATH: for a write that failed.
+no_space() {
+  local way=$1
+  until [ -d "$way" ]; do
+    way=${way%/*}
+    way=${way:-/}
+  done
+  fail "cannot write $1 on $(hostname): $(df --block-size=M --output=avail,target "$way" | sed -n '2s/^ *\([0-9]*\)M /\1 MiB are free on /p')." \
+    "Free disk space there, then run 'pulumi up' again: the old file is still in place."
+}
+
 # begin PHASE: what this phase shipped before is forgotten unless it is named again.
 begin() {
   phase=$1
@@ -30,9 +41,15 @@ begin() {
 # file MODE PATH < CONTENT: noted first, so that a reset finds it however this ends; then beside its target, so that a full
 # disk leaves the old file whole.
 file() {
-  printf '%s\n' "$2" >>"$state/files.$phase" || fail "cannot write to $state on $(hostname). Free disk space there, then run 'pulumi up' again."
-  (umask 022 && mkdir -p "${2%/*}")
-  cat >"$2.plainkube-new" || fail "cannot write $2 on $(hostname). Free disk space there, then run 'pulumi up' again."
+  local list=$state/files.$phase size
+  size=$(stat -c %s "$list" 2>/dev/null || echo 0)
+  if ! printf '%s\n' "$2" >>"$list"; then
+    # Half a name would be taken for a file.
+    truncate -s "$size" "$list" || :
+    no_space "$list"
+  fi
+  (umask 022 && mkdir -p "${2%/*}") || no_space "$2"
+  cat >"$2.plainkube-new" || no_space "$2"
   chmod "$1" "$2.plainkube-new"
   staged+=("$2")
 }
@@ -49,12 +66,35 @@ unit() {
   inputs[$name]=$(printf '%s\n' "/etc/systemd/system/$name" "$@")
 }
 
+# How the binaries of this host are sent again.
+resend() {
+  local node
+  node=$(cat "$state/owner" 2>/dev/null || hostname)
+  node=${node##*/}
+  echo "pulumi up --replace '**::${node%@*}-binaries-*'"
+}
+
+# verify UNIT: a binary is started only while its content is the one that its name says: it looks as it did when it was
+# received, or is hashed again.
+verify() {
+  local input target got
+  while read -r input; do
+    if [ ! -L "$input" ] || ! target=$(readlink -e "$input"); then continue; fi
+    if grep -qsxF "$(stat -c '%n %i %s %.9Y %.9Z' "$target")" "$state/verified"; then continue; fi
+    got=$(sha256sum <"$target")
+    if [ "${got%% *}" != "${target##*/}" ]; then
+      fail "$target ($input) on $(hostname) is damaged, and $1 was not started with it: got SHA-256 ${got%% *}, expected ${target##*/}." \
+        "Look why its content changed (a bad disk, another program), then send it again: $(resend)"
+    fi
+  done <<<"${inputs[$1]}"
+}
+
 digest() {
   local input
   while read -r input; do
     # A binary is a link named after its content.
     if [ -L "$input" ]; then
-      readlink -e "$input" || fail "$input is missing on $(hostname). Run 'npm run drift -- --repair'."
+      readlink -e "$input" || fail "$input is missing on $(hostname). Send it again: $(resend)"
     else
       sha256sum "$input"
     fi
@@ -84,6 +124,7 @@ commit() {
   if [ -f "$state/files.$phase" ]; then
     while read -r path; do
       case " ${staged[*]} " in *" $path "*) continue ;; esac
+      if [ -d "$path" ]; then continue; fi
       case $path in
         /etc/systemd/system/*)
           # Gone already where an earlier run was cut off.
@@ -98,7 +139,7 @@ commit() {
   if [ ${#staged[@]} -eq 0 ]; then
     rm -f "$state/files.$phase"
   else
-    printf '%s\n' "${staged[@]}" >"$state/files.$phase.new"
+    printf '%s\n' "${staged[@]}" >"$state/files.$phase.new" || no_space "$state/files.$phase"
     mv -fT "$state/files.$phase.new" "$state/files.$phase"
   fi
 }
@@ -107,19 +148,26 @@ explain() {
   printf 'plainkube: %s on %s %s.\n' "$1" "$(hostname)" "$2" >&2
   systemctl --no-pager --lines=0 status "$1" >&2 || :
   journalctl --no-pager --quiet --output=cat --unit="$1" --lines=15 >&2 || :
+  # What a log may not name.
+  while read -r free mount; do
+    if [ "$free" -lt 10 ]; then printf 'plainkube: the disk of %s on %s is full: %s MiB are free. Free space there.\n' "$mount" "$(hostname)" "$free" >&2; fi
+  done < <(df --block-size=M --output=avail,target /etc /opt /var/lib/plainkube /var/lib/plainkube/containerd /var/lib/kubelet /var/log 2>/dev/null |
+    sed -n '2,$s/^ *\([0-9]*\)M /\1 /p' | sort -u)
   fail "look at 'journalctl -u $1' on the host, correct the setting, then run 'pulumi up' again."
 }
 
 apply() {
-  local name restart=() deadline
+  local name restart=() deadline sum
   commit
   for name in "${units[@]}"; do
-    digest "$name" >"$state/unit.$name.new"
+    sum=$(digest "$name")
+    printf '%s\n' "$sum" >"$state/unit.$name.new" || no_space "$state/unit.$name"
     if ! cmp -s "$state/unit.$name.new" "$state/unit.$name" || ! systemctl --quiet is-active "$name"; then
       restart+=("$name")
       rm -f "$state/unit.$name"
     fi
   done
+  for name in "${restart[@]}"; do verify "$name"; done
   # Before every restart, for a run that was cut off between a unit's file and this.
   if [ -n "$changed" ] || [ ${#restart[@]} -gt 0 ]; then systemctl daemon-reload; fi
   if [ ${#restart[@]} -gt 0 ]; then

@@ -1,27 +1,32 @@
 import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
+import type { Access } from "../access/access.ts";
 import { kubeconfigOf } from "../access/kubeconfig.ts";
 import type { Binaries } from "../binaries/binaries.ts";
+import { linkOf } from "../binaries/stages.ts";
 import { renderCorefile } from "../dns/render.ts";
 import { type Host, type Phase, Shipment } from "../host/host.ts";
-import { concat } from "../host/shipment.ts";
+import { concat, rootShell, shellWord, wholeScript } from "../host/shipment.ts";
 import { kubeletFiles, renderKubelet } from "../kubelet/render.ts";
 import { minimalNode } from "../minimal/phases.ts";
 import { MinimalPki } from "../minimal/pki.ts";
 import { renderMinimalRuntime } from "../minimal/render.ts";
 import { flannelUser } from "../network/flannel.ts";
 import { flannelKubeconfig, proxyKubeconfig, renderNetwork } from "../network/render.ts";
-import type { Pki } from "../pki/pki.ts";
+import { Pki } from "../pki/pki.ts";
 import { renderRuntime } from "../runtime/render.ts";
 import type { ClusterSpec, HostSpec } from "../spec.ts";
+
+const leave = readFileSync(new URL("./leave.sh", import.meta.url), "utf8").trimEnd();
 
 export interface NodeArgs {
   readonly spec: ClusterSpec;
   readonly host: Host;
   readonly pki: Pki | MinimalPki;
   readonly binaries: Binaries;
-  /** End when the API is ready, as a kubelet that starts earlier backs off, and knows who the pod network is. */
-  readonly after: readonly pulumi.Resource[];
+  readonly access: Access;
 }
 
 /**
@@ -35,7 +40,7 @@ export class Node extends pulumi.ComponentResource {
 
   constructor(name: string, args: NodeArgs, opts?: pulumi.ComponentResourceOptions) {
     super("plainkube:node:Node", name, {}, opts);
-    const { spec, host, pki, binaries, after } = args;
+    const { spec, host, pki, binaries, access } = args;
     this.host = host;
     const { isWorker } = host.spec;
     const runtime = pki instanceof MinimalPki ? renderMinimalRuntime(spec, host.spec) : renderRuntime(spec);
@@ -60,11 +65,40 @@ export class Node extends pulumi.ComponentResource {
         ...node,
         pins: isWorker ? [...network.pins, ...binaries.stage("runtime").pins] : network.pins,
       },
-      { parent: this, dependsOn: [network.done, ...after, ...before] },
+      // A kubelet that starts before the API is ready backs off.
+      { parent: this, dependsOn: [network.done, ...access.ready, ...before] },
     );
+    const { controlPlane } = access;
+    if (pki instanceof Pki && isWorker && host !== controlPlane) {
+      new remote.Command(
+        `${name}-leave`,
+        {
+          connection: controlPlane.connection,
+          // Nothing to do while the host is one of the cluster's: no session is opened then.
+          delete: rootShell("leave"),
+          stdin: pulumi.secret(leaveScript(spec, name, linkOf("kubectl", controlPlane.layout), pki)),
+          addPreviousOutputInEnv: false,
+        },
+        {
+          parent: this,
+          // Before the reset of the host, and not at all when the whole cluster goes.
+          dependsOn: [host.root, ...access.ready],
+          deletedWith: controlPlane.root,
+          customTimeouts: { delete: "5m" },
+        },
+      );
+    }
     this.registerOutputs({});
   }
 }
+
+/** Takes a node out of the cluster, on the control plane's host. */
+const leaveScript = (spec: ClusterSpec, node: string, kubectl: string, pki: Pki): pulumi.Output<string> =>
+  pulumi.output(kubeconfigOf(spec, "kubernetes-admin", pki.authorities.kubernetes, pki.cluster.admin)).apply((text) => {
+    const facts = { node, kubectl, kubeconfig: Buffer.from(text).toString("base64") };
+    const assignments = Object.entries(facts).map(([key, value]) => `${key}=${shellWord(value)}`);
+    return wholeScript([...assignments, leave].join("\n"));
+  });
 
 function networkSecrets(spec: ClusterSpec, pki: Pki) {
   const ca = pki.authorities.kubernetes;

@@ -402,6 +402,7 @@ function rootOf(cluster: string, address: string): Registered {
 test("a host's root is made first and removed last; all else on the host goes with it", () => {
   each((cluster) => {
     for (const r of [...ofType(cluster, command), ...ofType(cluster, upload)]) {
+      if (isLeave(r)) continue;
       const root = rootOf(cluster, addressOf(r));
       if (r === root) {
         assert.deepEqual([r.deletedWith, r.ignoreChanges], ["", ["create"]]);
@@ -416,6 +417,26 @@ test("a host's root is made first and removed last; all else on the host goes wi
       assert.equal(r.inputs.triggers, undefined, `${r.name} is never replaced, as a replacement would run twice`);
       assert.deepEqual(r.ignoreChanges, []);
       assert.ok(reaches(cluster, r, root.urn), `${r.name} waits for its root`);
+    }
+  });
+});
+
+const isLeave = ({ name }: Registered) => name.endsWith("-leave");
+
+test("a worker that goes leaves the cluster on the control plane's host, before its own is reset, unless all goes", () => {
+  each((cluster) => {
+    const spec = specOf({ ...configs[cluster] });
+    const leaving = ofType(cluster, command).filter(isLeave);
+    const workers = spec.hosts.filter((host) => host.isWorker && !host.isControlPlane);
+    assert.deepEqual(leaving.map((r) => r.name).sort(), workers.map((host) => `${host.name}-leave`).sort());
+    const controlPlane = rootOf(cluster, spec.controlPlane.address);
+    for (const r of leaving) {
+      assert.equal(addressOf(r), spec.controlPlane.address);
+      assert.equal(r.deletedWith, controlPlane.urn);
+      assert.ok(r.inputs.delete && !r.inputs.create && !r.inputs.update, "nothing runs while the host stays");
+      assert.ok(isSecret(r.inputs.stdin), "the administrator's credential is in it");
+      const own = workers.find((host) => r.name === `${host.name}-leave`);
+      assert.ok(r.dependencies.includes(rootOf(cluster, own?.address ?? "").urn));
     }
   });
 });
@@ -506,7 +527,10 @@ test("users get bindings, a kubeconfig of their own and a context in the adminis
       .map(({ type, name, inputs }) => {
         const { metadata, roleRef, subjects } = inputs as Record<string, Record<string, unknown>>;
         assert.deepEqual(subjects, [{ apiGroup: roleRef?.apiGroup, kind: "User", name: name.split(":")[0]?.slice(6) }]);
-        assert.deepEqual(metadata?.annotations, { "pulumi.com/deletionPropagationPolicy": "background" });
+        assert.deepEqual(metadata?.annotations, {
+          "pulumi.com/deletionPropagationPolicy": "background",
+          "pulumi.com/patchForce": "true",
+        });
         return `${type.split(":").at(-1)} ${metadata?.name} in ${metadata?.namespace ?? "all"}: ${roleRef?.name}`;
       })
       .sort();
@@ -543,6 +567,7 @@ test("a host is dialled a handful of times", () => {
   each((cluster) => {
     const dialled: Record<string, number> = {};
     for (const r of [...ofType(cluster, command), ...ofType(cluster, upload)]) {
+      if (isLeave(r)) continue;
       dialled[addressOf(r)] = (dialled[addressOf(r)] ?? 0) + 1;
     }
     assert.deepEqual(dialled, connections[cluster]);

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -218,28 +217,6 @@ describe("a change that fails", () => {
   });
 });
 
-describe("an up that is killed", () => {
-  test("is completed by the next", async () => {
-    await cluster.pulumi("destroy", "--yes");
-    const [program = "", ...args] = cluster.stack.command(["up", "--yes", "--skip-preview", "--non-interactive"]);
-    const child = spawn(program, args, {
-      cwd: projectDirectory,
-      env: { ...process.env, ...cluster.stack.environment },
-      stdio: "ignore",
-      detached: true,
-    });
-    const ended = once(child, "close");
-    // In the middle of copies and of starting the control plane.
-    await new Promise((resolve) => setTimeout(resolve, 8000));
-    process.kill(-(child.pid ?? 0), "SIGKILL");
-    await ended;
-    await cluster.pulumi("cancel", "--yes");
-    await cluster.up();
-    assert.match(await cluster.onHost("node2", `curl -sf --max-time 5 ${await cluster.proofUrl()}`), /"node":"node/);
-    await cluster.up("--expect-no-changes");
-  });
-});
-
 describe("a wrong configuration", () => {
   test("is refused as a whole before anything is touched", async () => {
     const earlier = await cluster.invocations();
@@ -316,7 +293,6 @@ describe("another way in", () => {
 describe("destroy", () => {
   test("leaves the hosts as they were", () => cluster.assertGivenBack());
 
-  // That another up works is seen above: one was killed after a destroy.
   test("leaves an empty stack", async () => {
     assert.equal((await cluster.pulumi("stack", "--show-urns")).match(/plainkube:host/), null);
   });

@@ -477,6 +477,16 @@ describe("remote command", () => {
     );
   });
 
+  it("says that the connection was lost, to which host, and what to do", async () => {
+    // Its parent is the server's half of the session.
+    await assert.rejects(
+      plugin.create(REMOTE, { connection: connection(), create: "kill -KILL $PPID; sleep 1" }),
+      new RegExp(
+        `^Error: the connection to 127\\.0\\.0\\.1:${sshd.port} was lost while the command ran.*run the same command again`,
+      ),
+    );
+  });
+
   it("leaves no connection open", async () => {
     const inputs = { connection: connection(), create: "true" };
     await plugin.create(REMOTE, inputs);
@@ -610,6 +620,23 @@ describe("cancellation", () => {
     if (!root) {
       await eventually("the remote command gone", async () => !alive(-remote));
     }
+  });
+});
+
+describe("an engine that is killed", () => {
+  it("takes the plugin with it, and the connections of what runs", { timeout: 20_000 }, async (t) => {
+    const cwd = await scratch(t);
+    const other = await Provider.start(binary, dir);
+    const create = `echo $$ > ${join(cwd, "remote")}; sleep 20`;
+    const running = assert.rejects(other.create(REMOTE, { connection: connection(), create }));
+    await eventually("the command running", async () => (await readdir(cwd)).length === 1);
+    const pid = Number((await readFile(join(cwd, "remote"), "utf8")).trim());
+    t.after(() => alive(pid) && process.kill(pid));
+    other.killEngine();
+    await eventually("the plugin gone", async () => !alive(other.pid));
+    await running;
+    await eventually("the connection closed", async () => (await openConnections(sshd.port)) === 0);
+    other.stop();
   });
 });
 

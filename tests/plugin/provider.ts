@@ -121,6 +121,11 @@ export class Provider {
     this.#engine.forceShutdown();
   }
 
+  /** As the engine's death looks to the plugin. */
+  killEngine(): void {
+    this.#engine.forceShutdown();
+  }
+
   async check(type: string, inputs: Properties): Promise<{ inputs: Properties; failures: Failure[] }> {
     const request = new messages.CheckRequest();
     request.setUrn(urn(type)).setNews(struct(inputs));

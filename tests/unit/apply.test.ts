@@ -3,6 +3,7 @@
  * tests prove what is asked of systemd, not that units work.
  */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { mkdirSync, rmSync, statSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { type HostFile, type Payload, phaseScript, type Unit } from "../../components/host/shipment.ts";
@@ -30,10 +31,13 @@ function host(): Sandbox {
   return sandbox;
 }
 
-function installBinary(sandbox: Sandbox, version: string): void {
-  writeFileSync(sandbox.at(`/opt/plainkube/store/${version}`), version);
+/** Returns where it lies. */
+function installBinary(sandbox: Sandbox, content: string): string {
+  const path = `/opt/plainkube/store/${createHash("sha256").update(content).digest("hex")}`;
+  writeFileSync(sandbox.at(path), content);
   rmSync(sandbox.at("/opt/plainkube/bin/a"), { force: true });
-  symlinkSync(`/opt/plainkube/store/${version}`, sandbox.at("/opt/plainkube/bin/a"));
+  symlinkSync(path, sandbox.at("/opt/plainkube/bin/a"));
+  return path;
 }
 
 const ship = (sandbox: Sandbox, payload = base, files = secrets, phase = "p") =>
@@ -208,10 +212,37 @@ test("a host that was reset behind Pulumi's back is told from one that never was
 
 test("a binary that is missing is named", () => {
   const sandbox = host();
-  unlinkSync(sandbox.at("/opt/plainkube/store/first"));
+  unlinkSync(sandbox.at(installBinary(sandbox, "first")));
   const { status, stderr } = ship(sandbox);
   assert.notEqual(status, 0);
-  assert.match(stderr, /^plainkube: \/opt\/plainkube\/bin\/a is missing on/m);
+  assert.match(
+    stderr,
+    /^plainkube: \/opt\/plainkube\/bin\/a is missing on \S+ Send it again: pulumi up --replace '.*'\n$/,
+  );
+});
+
+test("a binary that is not what its name says is not started, and is named with what to do", () => {
+  const sandbox = host();
+  const path = installBinary(sandbox, "second");
+  writeFileSync(sandbox.at("/var/lib/plainkube/state/owner"), "dev-1234/alpha@192.0.2.1\n");
+  writeFileSync(sandbox.at(path), "changed");
+  const { status, stderr, calls } = ship(sandbox);
+  assert.notEqual(status, 0);
+  assert.deepEqual(calls, []);
+  const got = createHash("sha256").update("changed").digest("hex");
+  const expected = path.slice("/opt/plainkube/store/".length);
+  assert.ok(stderr.includes(`got SHA-256 ${got}, expected ${expected}`), stderr);
+  assert.ok(stderr.includes("pulumi up --replace '**::alpha-binaries-*'"), stderr);
+  writeFileSync(sandbox.at(path), "second");
+  assert.equal(ship(sandbox).stdout, "restarted a.service b.service\n");
+});
+
+test("a name that was noted in part, on a full disk, takes no folder away", () => {
+  const sandbox = shipped();
+  writeFileSync(sandbox.at("/var/lib/plainkube/state/files.p"), "/etc/plainkube\n/etc\n", { flag: "a" });
+  const { status, stderr } = ship(sandbox);
+  assert.deepEqual([status, stderr], [0, ""]);
+  assert.equal(sandbox.read("/etc/plainkube/a.yaml"), "a: 1\n");
 });
 
 test("a unit that systemd starts again and again is named before the deadline", () => {

@@ -94,7 +94,8 @@ func (c *connection) retry(ctx context.Context, log logger, what string, dial di
 		case ctx.Err() != nil, errors.As(err, &mismatch):
 			return nil, err
 		case c.DialErrorLimit >= 0 && failures >= c.DialErrorLimit:
-			return nil, fmt.Errorf("after %d failed attempts: %w", failures, err)
+			return nil, fmt.Errorf("after %d failed attempts: %w; expected an SSH server at %s that lets %s in: see that "+
+				"the host is on and reachable, then run the same command again", failures, err, c.address(), c.User)
 		}
 		log.status(ctx, fmt.Sprintf("%s %d/%s failed: retrying: %s", what, failures+1, limit, err))
 		select {
@@ -126,7 +127,44 @@ func (c *connection) attempt(ctx context.Context, config *ssh.ClientConfig, dial
 		discard(conn)
 		return nil, err
 	}
-	return ssh.NewClient(sshConn, channels, requests), nil
+	client := ssh.NewClient(sshConn, channels, requests)
+	go keepAlive(client)
+	return client, nil
+}
+
+// How often a server is asked whether it is there, and how long it may take to answer.
+const (
+	aliveInterval = 10 * time.Second
+	aliveTimeout  = 30 * time.Second
+)
+
+// keepAlive closes a client whose server has stopped to answer, so that what waits for it ends: a host without power
+// sends no goodbye. It returns when the client is closed.
+func keepAlive(client *ssh.Client) {
+	closed := make(chan struct{})
+	go func() {
+		_ = client.Wait()
+		close(closed)
+	}()
+	for {
+		select {
+		case <-closed:
+			return
+		case <-time.After(aliveInterval):
+		}
+		answered := make(chan struct{})
+		go func() {
+			// Any answer will do, a refusal too.
+			_, _, _ = client.SendRequest("keepalive@openssh.com", true, nil)
+			close(answered)
+		}()
+		select {
+		case <-answered:
+		case <-time.After(aliveTimeout):
+			discard(client)
+			return
+		}
+	}
 }
 
 // config returns the SSH settings, and a function that ends the use of the agent.

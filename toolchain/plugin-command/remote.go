@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -43,8 +44,13 @@ func runRemote(ctx context.Context, log logger, args commandArgs, line string) (
 	output := newOutput(ctx, log, args.Logging)
 	session.Stdout, session.Stderr = output.out, output.err
 	err = session.Run(line)
-	if ctx.Err() != nil {
+	var missing *ssh.ExitMissingError
+	switch {
+	case ctx.Err() != nil:
 		err = context.Cause(ctx)
+	case errors.As(err, &missing):
+		err = fmt.Errorf("the connection to %s was lost while the command ran, which may have gone on there: see that "+
+			"the host is on and reachable, then run the same command again: %w", args.Connection.address(), err)
 	}
 	return output.finish(err, line)
 }
