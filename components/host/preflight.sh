@@ -155,7 +155,7 @@ if [ -z "$before" ]; then
   done
   if [ "$netfilter" != none ]; then
     chains=$(sed -n 's/^:\(KUBE-[^ ]*\).*/\1/p' <<<"$tables" | sort -u)
-    if grep -qE '^table (ip|ip6|inet) kube-proxy ' <<<"$ruleset"; then chains+=" table kube-proxy"; fi
+    if grep -qE '^table (ip|ip6|inet) kube-proxy ' <<<"$ruleset"; then chains="table kube-proxy"; fi
     [ -z "$chains" ] || problem "leftovers of kube-proxy" "$(head -n 1 <<<"$chains") and what belongs to it in netfilter" "no rules of another cluster" \
       "reset that cluster; its rules go with a reboot, or with 'kube-proxy --cleanup'"
     for device in flannel.1 vxlan.calico cilium_host kube-ipvs0 kube-bridge weave; do
@@ -232,7 +232,7 @@ filters() {
     /^\tchain / { hook = "" }
     / hook / { hook = / hook input / ? "input" : "other"; if (hook == "input" && /policy drop/) drops[table] = 1 }
     hook == "input" && /^\t\t(counter packets [0-9]+ bytes [0-9]+ )?(drop|reject( with .*)?)$/ { drops[table] = 1 }
-    hook != "other" && /accept/ { accepts(table, $0) }
+    hook != "other" && /accept/ && !/ hook / { accepts(table, $0) }
     / hook forward .*policy drop/ { forward[table] = 1 }
     END {
       n = split(open, wanted, " ")
