@@ -61,12 +61,9 @@ const refusals: readonly [RegExp, (host: HostSpec, said: string) => Omit<Problem
 /** What came from a host, as text that only shows. */
 const visible = (text: string): string => text.replace(/[^\P{Cc}\n]/gu, " ");
 
-/** The report's entries of a script's output: each begins with a line that is indented by two. */
+/** The entries of the report that the script has written: all of one shape. */
 const entries = (text: string): string[] =>
-  visible(text)
-    .split(/^(?= {2}\S)/m)
-    .filter((entry) => /^ {2}\S/.test(entry))
-    .map((entry) => (/^.*(\n {4}.*)*/.exec(entry)?.[0] ?? entry).trimEnd());
+  visible(text).match(/^ {2}\S.*\n {4}got: {6}.*\n {4}expected: .*\n {4}remedy: {3}.*$/gm) ?? [];
 
 /** Runs preflight.sh on a host. A host that cannot be asked is a problem like others. */
 async function ask(spec: ClusterSpec, host: HostSpec, cluster: string): Promise<HostReport> {
