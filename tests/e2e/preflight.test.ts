@@ -93,7 +93,7 @@ const faults: Readonly<Record<string, Readonly<Record<string, Fault>>>> = {
     },
     "a firewall that lets in SSH alone": {
       make: "iptables -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT && iptables -A INPUT -p tcp --dport 22 -j ACCEPT && iptables -P INPUT DROP",
-      mend: "iptables -P INPUT ACCEPT && iptables -F INPUT",
+      mend: "iptables -P INPUT ACCEPT && iptables -F INPUT && nft delete table ip filter",
       said: entry(
         "firewall (iptables)",
         "10250/tcp dropped: no rule lets them in",
@@ -140,7 +140,10 @@ async function records(): Promise<Set<string>> {
   const said = await Promise.all(hosts.map((host) => runOnHost(cluster.instance, host, "bash -s", { input })));
   const facts = said.flatMap(({ code, stdout, stderr }, i) => {
     assert.equal(code, 0, stderr);
-    return stdout.split("\n").map((fact) => `${hosts[i]} ${fact}`);
+    return stdout
+      .replace(/ counter packets \d+ bytes \d+/g, "")
+      .split("\n")
+      .map((fact) => `${hosts[i]} ${fact}`);
   });
   // These are of all labs on the machine.
   return new Set(facts.filter((fact) => !/ sysctl (kernel|vm|fs)\./.test(fact)));
