@@ -68,8 +68,8 @@ export function planOf(
     isControlPlane && has.has("controllers") ? controllers : nothing,
     isControlPlane && kubelet.certificates === "bootstrapped" ? approver : nothing,
     isWorker ? worker : nothing,
-    isWorker && addons.metricsServer ? { ...nothing, needMib: 70 } : nothing,
-    isWorker && hasLocalPath(addons) ? { ...nothing, needMib: 50 } : nothing,
+    isWorker && addons.metricsServer ? { ...nothing, needMib: 70, needLibMib: 100 } : nothing,
+    isWorker && hasLocalPath(addons) ? { ...nothing, needMib: 50, needLibMib: 100 } : nothing,
     has.has("nodes") ? networkOf(network) : nothing,
   ];
   // In that system containerd's own unit imports them.
