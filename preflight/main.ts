@@ -21,14 +21,22 @@ function clusterOf(exported: string): string {
   return deployment?.resources?.find(isCluster)?.outputs?.hex ?? "";
 }
 
+function options() {
+  try {
+    return parseArgs({
+      options: {
+        stack: { type: "string", default: process.env.PULUMI_STACK || "dev" },
+        "config-file": { type: "string" },
+        help: { type: "boolean", default: false },
+      },
+    }).values;
+  } catch (error) {
+    throw new Error(`${(error as Error).message}; expected what follows.\n${usage}`);
+  }
+}
+
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      stack: { type: "string", default: process.env.PULUMI_STACK || "dev" },
-      "config-file": { type: "string" },
-      help: { type: "boolean", default: false },
-    },
-  });
+  const values = options();
   if (values.help) {
     console.log(usage);
     return 0;

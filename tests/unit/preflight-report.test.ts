@@ -1,5 +1,6 @@
 /** The report of `npm run preflight`: real SSH to real servers on this machine, which say what hosts would. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { createServer } from "node:net";
 import { userInfo } from "node:os";
 import { join } from "node:path";
@@ -8,7 +9,7 @@ import type { ClusterSpec, HostSpec } from "../../components/spec.ts";
 import { checkHosts, describeReports } from "../../preflight/check.ts";
 import { trial } from "../figures.ts";
 import { freePort, type KeyPair, makeKey, run, Sshd } from "../plugin/sshd.ts";
-import { devConfig, directory, key, specOf } from "./clusters.ts";
+import { devConfig, directory, key, projectDirectory, specOf } from "./clusters.ts";
 
 const user = userInfo().username;
 const servers: Sshd[] = [];
@@ -130,3 +131,14 @@ ${shown("warning: w")}
   const warned = clusterOf(cluster.hosts.slice(1).map(({ name, port, hostKey }) => ({ name, port, hostKey })));
   assert.match(describeReports(await checkHosts(warned, "")), /\n1 host ready\. 1 warning\.$/);
 });
+
+test("a wrong option is refused with the right ones", () =>
+  trial("badInputs", () => {
+    const main = join(projectDirectory, "preflight/main.ts");
+    const { status, stdout, stderr } = spawnSync(process.execPath, [main, "--stak", "dev"], { encoding: "utf8" });
+    assert.deepEqual([status, stdout], [1, ""]);
+    assert.match(
+      stderr,
+      /^plainkube: Unknown option '--stak'.*; expected what follows\.\nnpm run preflight \[-- OPTION…\]: /,
+    );
+  }));
