@@ -5,7 +5,7 @@ import { Binaries } from "./components/binaries/binaries.ts";
 import { loadSpec } from "./components/config.ts";
 import { ControlPlane } from "./components/control-plane/control-plane.ts";
 import { Dns } from "./components/dns/dns.ts";
-import { Host } from "./components/host/host.ts";
+import { claimAll, Host } from "./components/host/host.ts";
 import { planOf } from "./components/host/plan.ts";
 import { MinimalPki } from "./components/minimal/pki.ts";
 import { Node } from "./components/node/node.ts";
@@ -18,10 +18,10 @@ import { Users } from "./components/users/users.ts";
 const spec = await loadSpec();
 const system = parts[spec.system];
 
-// Hosts that are ready to take their roles, with verified binaries; destroying them gives them back.
+// Hosts that are ready to take their roles, all before the first is changed, with verified binaries; destroying them gives them back.
 const { hex: cluster } = new RandomId("cluster", { byteLength: 4 });
 const hosts = spec.hosts.map((host) => new Host(host.name, { spec, host, cluster, ...planOf(spec, host) }));
-const ready = hosts.map((host) => ({
+const ready = claimAll(hosts).map((host) => ({
   host,
   binaries: new Binaries(`${host.spec.name}-binaries`, { spec, host, stages: planOf(spec, host.spec).stages }),
 }));

@@ -2,8 +2,7 @@ import { existsSync } from "node:fs";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type ClusterSpec, parseCluster } from "../components/spec.ts";
-import { backendIn, projectDirectory } from "../lab/stack.ts";
-import { ensurePulumi } from "../toolchain/pulumi.ts";
+import { environmentOf, projectDirectory } from "../lab/stack.ts";
 import { run } from "../toolchain/run.ts";
 
 export interface StackOptions {
@@ -19,9 +18,6 @@ export interface StackAccess {
   readonly kubeconfig: string;
 }
 
-/** Folder of a stack of the lab. */
-const labOf = (stack: string) => join(projectDirectory, ".lab", stack);
-
 /** What Pulumi needs to find a stack. */
 export interface FoundStack {
   readonly env: NodeJS.ProcessEnv;
@@ -31,39 +27,46 @@ export interface FoundStack {
 
 /** Finds a stack of the lab, or one of the user's own backend. */
 export async function findStack({ stack, configFile, log }: StackOptions): Promise<FoundStack> {
-  const env: NodeJS.ProcessEnv = { ...process.env, ...(await ensurePulumi(log)) };
-  const isElsewhere = Boolean(env.PULUMI_BACKEND_URL || env.PULUMI_ACCESS_TOKEN);
-  const lab = labOf(stack);
-  if (!isElsewhere && existsSync(join(lab, "state"))) Object.assign(env, backendIn(lab));
+  const env = await environmentOf(stack, log);
   const file = configFile ?? labFile(env.PULUMI_BACKEND_URL ?? "", stack);
   return { env, fileArguments: file ? ["--config-file", file] : [] };
 }
 
-/** Reads a stack as `pulumi config` and `pulumi stack output` show it, secrets included. Throws with what to do. */
-export async function readStack(options: StackOptions): Promise<StackAccess> {
+/** A stack whose configuration was read and checked, and how to ask more of it. */
+export interface OpenedStack {
+  readonly spec: ClusterSpec;
+  /** Runs a Pulumi command on the stack; returns what it printed. */
+  readonly pulumi: (...args: string[]) => Promise<string>;
+}
+
+/** Reads a stack's configuration as `pulumi config` shows it, secrets included. `command` is what the user has called. Throws with what to do. */
+export async function openStack(options: StackOptions, command: string): Promise<OpenedStack> {
   const { stack } = options;
   const { env, fileArguments } = await findStack(options);
   const pulumi = (...args: string[]) =>
-    run("pulumi", [...args, "--show-secrets", "--stack", stack, "--non-interactive"], {
+    run("pulumi", [...args, "--stack", stack, "--non-interactive"], {
       cwd: projectDirectory,
       env,
       timeout: 60_000,
     }).catch((error: Error) => {
       throw new Error(
-        `the stack ${stack} cannot be read; expected one that \`pulumi up\` has made. Make it (\`npm run lab\`, or docs/own-hosts.md), or ` +
-          `name another: npm run api:explore -- --stack NAME [--config-file FILE]\n${error.message}`,
+        `the stack ${stack} cannot be read; expected one that Pulumi has made. Make it (\`npm run lab\`, or docs/own-hosts.md), or ` +
+          `name another: ${command} -- --stack NAME [--config-file FILE]\n${error.message}`,
       );
     });
-  const [config, kubeconfig] = await Promise.all([
-    pulumi("config", "--json", ...fileArguments),
-    pulumi("stack", "output", "kubeconfig"),
-  ]);
+  const config = await pulumi("config", "--json", "--show-secrets", ...fileArguments);
   const spec = parseCluster(settings(config), {
     projectDirectory,
     isPreview: false,
     agentSocket: process.env.SSH_AUTH_SOCK,
   });
-  return { spec, kubeconfig };
+  return { spec, pulumi };
+}
+
+/** A stack that is up: its configuration, and the administrator's kubeconfig. Throws with what to do. */
+export async function readStack(options: StackOptions): Promise<StackAccess> {
+  const { spec, pulumi } = await openStack(options, "npm run api:explore");
+  return { spec, kubeconfig: await pulumi("stack", "output", "kubeconfig", "--show-secrets") };
 }
 
 /** The working copy of a stack's file, for a backend in a folder below .lab. */

@@ -36,7 +36,7 @@ export class Binaries extends pulumi.ComponentResource {
     );
     const shown = Object.fromEntries(pins.flatMap(([, all]) => all.map((p) => [p.name, `${p.version} ${p.digest}`])));
     super("plainkube:binaries:Binaries", name, { host: host.spec.name, binaries: shown }, opts);
-    let previous: pulumi.Resource = host.root;
+    let previous: pulumi.Resource = host.claimed;
     for (const [stage, ofStage] of pins) {
       previous = new local.Command(
         `${name}-${stage}`,

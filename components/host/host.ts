@@ -1,20 +1,14 @@
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { remote, type types } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import type { Pin } from "../binaries/pins.ts";
 import { linkOf } from "../binaries/stages.ts";
-import { podSubnet } from "../minimal/render.ts";
-import { podMtu, vxlanOverhead } from "../network/mtu.ts";
 import { type Layout, layoutOf } from "../paths.ts";
 import type { ClusterSpec, Endpoint, HostSpec } from "../spec.ts";
-import { parts } from "../system.ts";
-import { type HostFile, type Payload, phaseScript, rootShell, shellWord, type Unit, wholeScript } from "./shipment.ts";
-
-const script = (name: string): string => readFileSync(new URL(`./${name}`, import.meta.url), "utf8").trimEnd();
-const preflight = script("preflight.sh");
-const reset = `${script("netfilter.sh")}\n${script("reset.sh")}`;
+import { describeProblem, sameMachines } from "./report.ts";
+import { type HostScriptArgs, hostScript } from "./script.ts";
+import { type HostFile, type Payload, phaseScript, rootShell, type Unit } from "./shipment.ts";
 
 /** How @pulumi/command reaches a host; holds exact fields only, as all of them are stored with every resource. */
 export function connectionTo(spec: ClusterSpec, host: HostSpec): types.input.remote.ConnectionArgs {
@@ -37,26 +31,14 @@ export function connectionTo(spec: ClusterSpec, host: HostSpec): types.input.rem
   };
 }
 
-export interface HostArgs {
-  readonly spec: ClusterSpec;
-  readonly host: HostSpec;
+export interface HostArgs extends HostScriptArgs {
   /** Tells this stack's cluster from every other, of the same name too. */
   readonly cluster: pulumi.Output<string>;
-  /** Units that the host will get, to find ones of its own with these names. */
-  readonly units: readonly string[];
-  /** TCP ports that the host's services will listen on. */
-  readonly ports: readonly number[];
-  /** UDP ports, likewise. */
-  readonly udpPorts: readonly number[];
-  /** Space that binaries and images take, in MiB. */
-  readonly needMib: number;
-  /** Folder in which volumes will be made, if any. */
-  readonly volumes?: string;
 }
 
 /**
- * A host that is ready to take its roles. Created first: a preflight that reports every problem at once and changes
- * nothing but a mark of ownership. Destroyed last: the complete reset. All else on the host is `deletedWith` its root.
+ * A host that is ready to take its roles. Its root is created first: a preflight that reports every problem at once and changes
+ * nothing. Destroyed last: the complete reset. All else on the host is `deletedWith` its root, and waits until it is claimed.
  */
 export class Host extends pulumi.ComponentResource {
   readonly spec: HostSpec;
@@ -64,50 +46,16 @@ export class Host extends pulumi.ComponentResource {
   readonly connection: types.input.remote.ConnectionArgs;
   /** Ends when the host was found ready; its deletion gives the host back. */
   readonly root: remote.Command;
+  readonly #args: HostArgs;
+  #claimed: remote.Command | undefined;
 
   constructor(name: string, args: HostArgs, opts?: pulumi.ComponentResourceOptions) {
     super("plainkube:host:Host", name, {}, opts);
     const { spec, host } = args;
+    this.#args = args;
     this.spec = host;
     this.layout = layoutOf(spec);
     this.connection = connectionTo(spec, host);
-    const { podCidr, nodeCidrMaskSize, serviceCidr } = spec.network;
-    const fixed = [
-      `podCidr ${podCidr}/${nodeCidrMaskSize} serviceCidr ${serviceCidr}`,
-      // etcd's data are there.
-      `controlPlane ${spec.controlPlane.name}@${spec.controlPlane.address}`,
-      ...(spec.system === "cluster" ? [] : [`system ${spec.system}`]),
-      // By the host's place in the list; the bridge keeps it.
-      ...(spec.system === "minimal" ? [`podSubnet ${podSubnet(spec, host)}`] : []),
-    ].join(" ");
-    // What was stored by the higher one, the lower cannot read.
-    const rising = `encryption.generation=${spec.apiServer.encryption.generation} versions.kubernetes=${spec.versions.kubernetes}`;
-    const body = (cluster: string): string => {
-      const facts = {
-        name: host.name,
-        owner: `${spec.clusterName}-${cluster}/${host.name}@${host.address}`,
-        fixed,
-        rising,
-        roles: host.roles.join(" "),
-        ports: args.ports.join(" "),
-        udp_ports: args.udpPorts.join(" "),
-        netfilter: parts[spec.system].has("nodes") ? spec.network.kubeProxyMode : "none",
-        vxlan_mtu: spec.network.podNetwork === "flannel" ? String(vxlanOverhead + podMtu(spec)) : "",
-        address: host.address,
-        units: args.units.join(" "),
-        arch: "amd64",
-        cgroup_v1: String(spec.runtime.allowCgroupV1),
-        need_mib: String(args.needMib),
-        service_address: spec.apiServiceAddress,
-        claimed: this.layout.claimed.join(" "),
-        ctr: linkOf("ctr", this.layout),
-        containerd_run: this.layout.containerdRun,
-        named_by_host: String(spec.system === "minimal"),
-        ...(args.volumes !== undefined && { volumes: args.volumes }),
-      };
-      const assignments = Object.entries(facts).map(([key, value]) => `${key}=${shellWord(value)}`);
-      return [...assignments, "case $1 in", "preflight)", preflight, ";;", "reset)", reset, ";;", "esac"].join("\n");
-    };
     // The address belongs to the name: another machine is another root, and the old one is reset.
     this.root = new remote.Command(
       `${name}-root-${host.address}`,
@@ -117,13 +65,50 @@ export class Host extends pulumi.ComponentResource {
         create: rootShell("preflight", String(Math.floor(Date.now() / 1000))),
         update: rootShell("preflight"),
         delete: rootShell("reset"),
-        stdin: args.cluster.apply((cluster) => wholeScript(body(cluster))),
+        stdin: args.cluster.apply((cluster) => hostScript(args, cluster, "preflight", "reset")),
         addPreviousOutputInEnv: false,
       },
       { parent: this, ignoreChanges: ["create"], customTimeouts: { create: "5m", delete: "10m" } },
     );
     this.registerOutputs({});
   }
+
+  /** Ends when the host bears our mark. */
+  get claimed(): remote.Command {
+    if (!this.#claimed) throw new Error(`host ${this.spec.name} is not claimed yet: call claimAll on all hosts first`);
+    return this.#claimed;
+  }
+
+  /** Marks the host as ours, the first change on it, when all hosts are ready; it is looked at once more just before. */
+  claim(ready: pulumi.Output<void>, dependsOn: pulumi.Resource[]): void {
+    this.#claimed = new remote.Command(
+      `${this.spec.name}-claim-${this.spec.address}`,
+      {
+        connection: this.connection,
+        // A preview does not know what a new host will say, and shall show no change of the others for it.
+        create: pulumi.runtime.isDryRun() ? rootShell("claim") : ready.apply(() => rootShell("claim")),
+        stdin: this.#args.cluster.apply((cluster) => hostScript(this.#args, cluster, "claim")),
+        addPreviousOutputInEnv: false,
+      },
+      { parent: this, deletedWith: this.root, dependsOn },
+    );
+  }
+}
+
+/** Claims all hosts, none before all were found ready and no two are the same machine. Returns them. */
+export function claimAll(hosts: readonly Host[]): readonly Host[] {
+  const roots = hosts.map(({ root }) => root);
+  const ready = pulumi.all(roots.map(({ stdout }) => stdout)).apply((said) => {
+    const twins = sameMachines(
+      hosts.map(({ spec }, i) => ({ name: spec.name, address: spec.address, said: said[i] ?? "" })),
+    );
+    if (twins.length > 0) {
+      const problems = twins.map(describeProblem).join("\n");
+      throw new pulumi.RunError(`two hosts are one machine, or copies of one; nothing was changed.\n${problems}`);
+    }
+  });
+  for (const host of hosts) host.claim(ready, roots);
+  return hosts;
 }
 
 /** What a phase ships. */
@@ -204,7 +189,7 @@ export class Shipment extends pulumi.ComponentResource {
       {
         parent: this,
         deletedWith: host.root,
-        dependsOn: [host.root],
+        dependsOn: [host.claimed],
         customTimeouts: { create: "10m", update: "10m" },
       },
     );

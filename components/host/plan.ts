@@ -16,6 +16,8 @@ export interface HostPlan {
   readonly udpPorts: readonly number[];
   /** Space in /opt that binaries and images take, in MiB. */
   readonly needMib: number;
+  /** Space in /var/lib that etcd, unpacked images and the first logs take, in MiB. */
+  readonly needLibMib: number;
   /** Folder in which volumes will be made, if any. */
   readonly volumes?: string;
 }
@@ -23,18 +25,20 @@ export interface HostPlan {
 /** A part of it; units by their names without `.service`. */
 type Plan = Omit<HostPlan, "udpPorts"> & Partial<Pick<HostPlan, "udpPorts">>;
 
-const nothing: Plan = { stages: [], units: [], ports: [], needMib: 0 };
+const nothing: Plan = { stages: [], units: [], ports: [], needMib: 0, needLibMib: 0 };
 const controlPlane: Plan = {
   stages: ["control-plane"],
   units: ["etcd", "kube-apiserver"],
   ports: controlPlanePorts,
   needMib: 250,
+  needLibMib: 300,
 };
 const controllers: Plan = {
   stages: [],
   units: ["kube-controller-manager", "kube-scheduler"],
   ports: controllerPorts,
   needMib: 250,
+  needLibMib: 0,
 };
 const approver: Plan = { ...nothing, units: ["plainkube-approver"] };
 const worker: Plan = {
@@ -42,6 +46,7 @@ const worker: Plan = {
   units: ["plainkube-containerd", "plainkube-images", "kubelet"],
   ports: workerPorts,
   needMib: 500,
+  needLibMib: 300,
 };
 const networkOf = ({ podNetwork, flannel }: Choices["network"]): Plan => ({
   stages: ["network"],
@@ -49,6 +54,7 @@ const networkOf = ({ podNetwork, flannel }: Choices["network"]): Plan => ({
   ports: networkPorts,
   udpPorts: podNetwork === "flannel" ? [flannel.port] : [],
   needMib: 200,
+  needLibMib: 0,
 });
 
 /** What a host's roles bring to it, so that preflight can look for what stands in the way. */
@@ -62,8 +68,8 @@ export function planOf(
     isControlPlane && has.has("controllers") ? controllers : nothing,
     isControlPlane && kubelet.certificates === "bootstrapped" ? approver : nothing,
     isWorker ? worker : nothing,
-    isWorker && addons.metricsServer ? { ...nothing, needMib: 70 } : nothing,
-    isWorker && hasLocalPath(addons) ? { ...nothing, needMib: 50 } : nothing,
+    isWorker && addons.metricsServer ? { ...nothing, needMib: 70, needLibMib: 100 } : nothing,
+    isWorker && hasLocalPath(addons) ? { ...nothing, needMib: 50, needLibMib: 100 } : nothing,
     has.has("nodes") ? networkOf(network) : nothing,
   ];
   // In that system containerd's own unit imports them.
@@ -74,6 +80,7 @@ export function planOf(
     ports: plans.flatMap((plan) => plan.ports),
     udpPorts: plans.flatMap((plan) => plan.udpPorts ?? []),
     needMib: plans.reduce((sum, plan) => sum + plan.needMib, 0),
+    needLibMib: plans.reduce((sum, plan) => sum + plan.needLibMib, 0),
     ...(isWorker && hasLocalPath(addons) && { volumes: addons.localPath }),
   };
 }

@@ -1,13 +1,18 @@
 # shellcheck shell=bash
 # Gives this host back: stops and removes all that plainkube put here, and nothing else. Runs as root, and again after
 # it was cut off: the mark that the host is ours goes last.
-# The lines before this script set: owner, the mark that preflight left (cluster and node); claimed, folders
+# The lines before this script set: owner, the mark that claim.sh left (cluster and node); claimed, folders
 # that were empty before; containerd_run, where its socket and tasks lie; ctr, its client; and the functions of netfilter.sh.
 set -uo pipefail
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 
 : "${owner:?}" "${claimed:?}" "${containerd_run:?}" "${ctr:?}"
 lib=/var/lib/plainkube
+# A claim that was cut off before its mark has left empty folders, and the mark beside its place.
+if [ ! -e "$lib/state/owner" ]; then
+  rm -f "$lib"/state/owner.*
+  rmdir "$lib/state" "$lib" 2>/dev/null
+fi
 if [ "$(cat "$lib/state/owner" 2>/dev/null)" != "$owner" ]; then
   echo "nothing of $owner here"
   exit 0

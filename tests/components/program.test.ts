@@ -441,6 +441,20 @@ test("a worker that goes leaves the cluster on the control plane's host, before 
   });
 });
 
+test("a host is changed when every host was found ready, and claimed before anything else comes to it", () => {
+  each((cluster) => {
+    const commands = [...ofType(cluster, command), ...ofType(cluster, upload)];
+    const isRoot = (r: Registered) => / preflight/.test(String(plain(r.inputs.update)));
+    const roots = commands.filter(isRoot);
+    assert.equal(roots.length, specOf({ ...configs[cluster] }).hosts.length);
+    for (const r of commands.filter((r) => !isRoot(r))) {
+      for (const root of roots) assert.ok(reaches(cluster, r, root.urn), `${r.name} waits for ${root.name}`);
+      const claim = commands.find((c) => c.name.endsWith(`-claim-${addressOf(r)}`)) ?? assert.fail(r.name);
+      assert.ok(r === claim || reaches(cluster, r, claim.urn), `${r.name} waits for ${claim.name}`);
+    }
+  });
+});
+
 /** Whether a resource waits for another, directly or not. */
 function reaches(cluster: string, from: Registered, urn: string): boolean {
   const byUrn = new Map(resourcesOf(cluster).map((r) => [r.urn, r]));
@@ -509,15 +523,15 @@ function unmarked(value: unknown): unknown {
 }
 
 /**
- * SSH connections of a first `up`, each command dialling once: root, binaries of each
+ * SSH connections of a first `up`, each command dialling once: root, claim, binaries of each
  * stage, control plane, runtime, node, proof, users.
  * sshd's default of MaxStartups (10:30:100) counts connections that have not logged in yet.
  */
 const connections: Record<string, Record<string, number>> = {
-  dev: { "10.90.23.41": 8, "10.90.23.42": 6 },
-  custom: { "172.31.5.10": 7, "172.31.5.11": 6, "172.31.5.12": 6 },
-  "api-only": { "10.90.23.41": 4 },
-  flannel: { "10.90.23.41": 8, "10.90.23.42": 6 },
+  dev: { "10.90.23.41": 9, "10.90.23.42": 7 },
+  custom: { "172.31.5.10": 8, "172.31.5.11": 7, "172.31.5.12": 7 },
+  "api-only": { "10.90.23.41": 5 },
+  flannel: { "10.90.23.41": 9, "10.90.23.42": 7 },
 };
 
 test("users get bindings, a kubeconfig of their own and a context in the administrator's", async () => {

@@ -22,7 +22,7 @@ describe("the system minimal", () => {
     await cluster.onHost("node2", "mkdir /opt/k8s && echo mine >/opt/k8s/kubectl");
     assert.match(
       await cluster.failingUp(),
-      /host node2 is not ready[\s\S]*leftovers: got \/opt\/k8s; expected a folder that is empty/,
+      /host node2 \(10\.90\.23\.42\) is not ready: 1 problem; [\s\S]*leftovers\n +got: +\/opt\/k8s\n +expected: a folder that is empty/,
     );
     assert.equal(await cluster.onHost("node2", "cat /opt/k8s/*; rm -r /opt/k8s"), "mine\n");
   });

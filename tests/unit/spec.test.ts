@@ -100,6 +100,7 @@ test("a host gets what the system and its roles need, and no more", () => {
     ports: [2379, 2380, 2381, 6443],
     udpPorts: [],
     needMib: 250,
+    needLibMib: 300,
     binaries: { "control-plane": ["etcd", "kube-apiserver"], runtime: [], network: [] },
   });
   const [controlPlane, worker] = plans(config);

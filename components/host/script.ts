@@ -1,0 +1,88 @@
+import { readFileSync } from "node:fs";
+import { linkOf } from "../binaries/stages.ts";
+import { podSubnet } from "../minimal/render.ts";
+import { podMtu, vxlanOverhead } from "../network/mtu.ts";
+import { layoutOf } from "../paths.ts";
+import { controlPlanePorts, workerPorts } from "../ports.ts";
+import type { ClusterSpec, HostSpec } from "../spec.ts";
+import { parts } from "../system.ts";
+import type { HostPlan } from "./plan.ts";
+import { shellWord, wholeScript } from "./shipment.ts";
+
+const script = (name: string): string => readFileSync(new URL(`./${name}`, import.meta.url), "utf8").trimEnd();
+const preflight = script("preflight.sh");
+/** What a host's first argument may ask for. */
+const phases = {
+  preflight,
+  claim: `${preflight}\n${script("claim.sh")}`,
+  reset: `${script("netfilter.sh")}\n${script("reset.sh")}`,
+} as const;
+
+export interface HostScriptArgs extends Omit<HostPlan, "stages"> {
+  readonly spec: ClusterSpec;
+  readonly host: HostSpec;
+}
+
+/** Ports that other hosts, pods or kubectl reach; the rest are for the host itself. */
+function openPorts({ network, system }: ClusterSpec, { isControlPlane, isWorker }: HostSpec): string[] {
+  const [apiServer, kubelet] = [controlPlanePorts.at(-1), workerPorts.at(-1)];
+  return [
+    ...(isControlPlane ? [`${apiServer}/tcp`] : []),
+    ...(isWorker ? [`${kubelet}/tcp`] : []),
+    ...(parts[system].has("nodes") && network.podNetwork === "flannel" ? [`${network.flannel.port}/udp`] : []),
+  ];
+}
+
+/**
+ * The script that looks at a host, claims it or gives it back, as its first argument says: preflight.sh, claim.sh or reset.sh, with
+ * what they have to know.
+ */
+export function hostScript(args: HostScriptArgs, cluster: string, ...which: readonly (keyof typeof phases)[]): string {
+  const { spec, host } = args;
+  const { network, system } = spec;
+  const layout = layoutOf(spec);
+  const fixed = [
+    `podCidr ${network.podCidr}/${network.nodeCidrMaskSize} serviceCidr ${network.serviceCidr}`,
+    // etcd's data are there.
+    `controlPlane ${spec.controlPlane.name}@${spec.controlPlane.address}`,
+    ...(system === "cluster" ? [] : [`system ${system}`]),
+    // By the host's place in the list; the bridge keeps it.
+    ...(system === "minimal" ? [`podSubnet ${podSubnet(spec, host)}`] : []),
+  ].join(" ");
+  // What was stored by the higher one, the lower cannot read.
+  const rising = `encryption.generation=${spec.apiServer.encryption.generation} versions.kubernetes=${spec.versions.kubernetes}`;
+  const hasVxlan = network.podNetwork === "flannel";
+  const resolver = host.isWorker && parts[system].has("dns") && !("resolvConf" in spec.overrides.kubelet.config);
+  const facts = {
+    name: host.name,
+    owner: `${spec.clusterName}-${cluster}/${host.name}@${host.address}`,
+    fixed,
+    rising,
+    roles: host.roles.join(" "),
+    ports: args.ports.join(" "),
+    udp_ports: args.udpPorts.join(" "),
+    open_ports: openPorts(spec, host).join(" "),
+    netfilter: parts[system].has("nodes") ? network.kubeProxyMode : "none",
+    vxlan_mtu: hasVxlan ? String(vxlanOverhead + podMtu(spec)) : "",
+    vxlan_device: hasVxlan ? `flannel.${network.flannel.vni}` : "",
+    vxlan_port: hasVxlan ? String(network.flannel.port) : "",
+    address: host.address,
+    units: args.units.join(" "),
+    arch: "amd64",
+    cgroup_v1: String(spec.runtime.allowCgroupV1),
+    need_mib: String(args.needMib),
+    need_lib_mib: String(args.needLibMib),
+    service_address: spec.apiServiceAddress,
+    pod_cidr: network.podCidr,
+    service_cidr: network.serviceCidr,
+    claimed: layout.claimed.join(" "),
+    ctr: linkOf("ctr", layout),
+    containerd_run: layout.containerdRun,
+    named_by_host: String(system === "minimal"),
+    resolver: String(resolver),
+    ...(args.volumes !== undefined && { volumes: args.volumes }),
+  };
+  const assignments = Object.entries(facts).map(([key, value]) => `${key}=${shellWord(value)}`);
+  const cases = which.flatMap((phase) => [`${phase})`, phases[phase], ";;"]);
+  return wholeScript([...assignments, "case $1 in", ...cases, "esac"].join("\n"));
+}
