@@ -116,6 +116,8 @@ export interface Phase {
   readonly payload: Payload;
   /** Files with keys: they travel by standard input and are secret in the state. Default mode: 0600. */
   readonly secrets?: readonly (Omit<HostFile, "content"> & { readonly content: pulumi.Input<string> })[];
+  /** Script that takes away what the phase's units leave, when the host loses the phase. Default: they leave nothing. */
+  readonly afterwards?: string;
 }
 
 export interface ShipmentArgs extends Phase {
@@ -156,14 +158,14 @@ export class Shipment extends pulumi.ComponentResource {
   readonly applied: remote.Command;
 
   constructor(name: string, args: ShipmentArgs, opts?: pulumi.ComponentResourceOptions) {
-    const { host, phase, payload, secrets = [], pins = [] } = args;
+    const { host, phase, payload, secrets = [], pins = [], afterwards } = args;
     super("plainkube:host:Shipment", name, {}, opts);
     for (const unit of payload.units)
       new UnitView(`${host.spec.name}-${unit.name}`, { unit, payload, pins, layout: host.layout }, { parent: this });
     const files = secrets.map(({ content, ...file }) =>
       pulumi.output(content).apply((text) => ({ ...file, content: text })),
     );
-    const script = pulumi.all(files).apply((all) => phaseScript(phase, payload, all));
+    const script = pulumi.all(files).apply((all) => phaseScript(phase, payload, all, afterwards));
     // A new number for each new content, so that a change is undone by undoing it even where applying it failed: the
     // engine keeps the inputs of before then.
     const attempt = new random.RandomId(

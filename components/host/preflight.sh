@@ -314,6 +314,15 @@ fi
 
 case " $roles " in
   *" worker "*)
+    # A kubelet removes logs of pods that it does not know. On a host that is ours they are another's where they were noted.
+    if [ -z "$before" ]; then
+      logs=$(ls -A /var/log/pods 2>/dev/null || :)
+    else
+      logs=$(others_pod_logs)
+    fi
+    if [ -n "$logs" ]; then
+      problem "leftovers" "/var/log/pods, with something in it" "none, or an empty folder" "move its files away"
+    fi
     if [ "$(wc -l </proc/swaps)" -gt 1 ]; then problem "swap" "on" "off" "swapoff -a, and remove it from /etc/fstab"; fi
     if [ ! -f /sys/fs/cgroup/cgroup.controllers ] && [ "$cgroup_v1" != true ]; then
       problem "cgroup version" "1" "2" "boot with systemd.unified_cgroup_hierarchy=1, or set runtime.allowCgroupV1"

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { linkOf } from "../binaries/stages.ts";
 import { podSubnet } from "../minimal/render.ts";
 import { podMtu, vxlanOverhead } from "../network/mtu.ts";
-import { layoutOf } from "../paths.ts";
+import { type Layout, layoutOf } from "../paths.ts";
 import { controlPlanePorts, workerPorts } from "../ports.ts";
 import type { ClusterSpec, HostSpec } from "../spec.ts";
 import { parts } from "../system.ts";
@@ -11,12 +11,22 @@ import { shellWord, wholeScript } from "./shipment.ts";
 
 const script = (name: string): string => readFileSync(new URL(`./${name}`, import.meta.url), "utf8").trimEnd();
 const preflight = script("preflight.sh");
+const givenBack = script("given-back.sh");
+const containers = `${script("netfilter.sh")}\n${script("containers.sh")}`;
 /** What a host's first argument may ask for. */
 const phases = {
   preflight,
-  claim: `${preflight}\n${script("claim.sh")}`,
-  reset: `${script("netfilter.sh")}\n${script("reset.sh")}`,
+  claim: `${preflight}\n${givenBack}\n${script("claim.sh")}`,
+  reset: `${givenBack}\n${containers}\n${script("reset.sh")}`,
 } as const;
+
+/** Ends the containers of a host that keeps other roles, when the runtime's units are gone. */
+export const removeRuntime = ({ containerdRun, containerdRoot }: Layout): string =>
+  [
+    `containerd_run=${shellWord(containerdRun)} containerd_root=${shellWord(containerdRoot)}`,
+    containers,
+    "remove_runtime",
+  ].join("\n");
 
 export interface HostScriptArgs extends Omit<HostPlan, "stages"> {
   readonly spec: ClusterSpec;
@@ -78,6 +88,7 @@ export function hostScript(args: HostScriptArgs, cluster: string, ...which: read
     claimed: layout.claimed.join(" "),
     ctr: linkOf("ctr", layout),
     containerd_run: layout.containerdRun,
+    containerd_root: layout.containerdRoot,
     named_by_host: String(system === "minimal"),
     resolver: String(resolver),
     ...(args.volumes !== undefined && { volumes: args.volumes }),

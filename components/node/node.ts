@@ -8,6 +8,7 @@ import type { Binaries } from "../binaries/binaries.ts";
 import { linkOf } from "../binaries/stages.ts";
 import { renderCorefile } from "../dns/render.ts";
 import { type Host, type Phase, Shipment } from "../host/host.ts";
+import { removeRuntime } from "../host/script.ts";
 import { concat, rootShell, shellWord, wholeScript } from "../host/shipment.ts";
 import { kubeletFiles, renderKubelet } from "../kubelet/render.ts";
 import { minimalNode } from "../minimal/phases.ts";
@@ -52,7 +53,13 @@ export class Node extends pulumi.ComponentResource {
       ? [
           new Shipment(
             `${name}-runtime`,
-            { host, phase: "runtime", payload: runtime, pins: binaries.stage("runtime").pins },
+            {
+              host,
+              phase: "runtime",
+              payload: runtime,
+              pins: binaries.stage("runtime").pins,
+              afterwards: removeRuntime(host.layout),
+            },
             { parent: this, dependsOn: [binaries.stage("runtime").done] },
           ).applied,
         ]
