@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Marks this host as this node, and notes what is here before us: reset sets back what is noted, and nothing else. The first change on
-# the host; preflight.sh stands before it, and has found the host ready, and given-back.sh, whose functions it calls. Half-done runs are
-# completed by the next.
+# the host; given-back.sh, whose functions it calls, stands before it, and preflight.sh, which has found the host ready. Half-done runs
+# are completed by the next.
 : "${name:?}" "${address:?}" "${roles:?}" "${owner:?}" "${fixed:?}" "${rising:?}" "${netfilter:?}" "${claimed:?}"
 state=/var/lib/plainkube/state
 mkdir -p "$state"

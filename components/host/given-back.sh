@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What claim.sh notes of a host, and how it is given back. Part of claim.sh and of reset.sh.
+# What claim.sh notes of a host, and how it is given back. Stands before preflight.sh, claim.sh and reset.sh.
 
 # Folders that we share with others, or that may be there and empty: those that were there stay.
 shared_folders=(/var/lib/kubelet /var/log/pods /var/log/containers /run/netns /run/containerd /run/containerd/s /run/containerd/fifo

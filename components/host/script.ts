@@ -10,13 +10,13 @@ import type { HostPlan } from "./plan.ts";
 import { shellWord, wholeScript } from "./shipment.ts";
 
 const script = (name: string): string => readFileSync(new URL(`./${name}`, import.meta.url), "utf8").trimEnd();
-const preflight = script("preflight.sh");
 const givenBack = script("given-back.sh");
+const preflight = `${givenBack}\n${script("preflight.sh")}`;
 const containers = `${script("netfilter.sh")}\n${script("containers.sh")}`;
 /** What a host's first argument may ask for. */
 const phases = {
   preflight,
-  claim: `${preflight}\n${givenBack}\n${script("claim.sh")}`,
+  claim: `${preflight}\n${script("claim.sh")}`,
   reset: `${givenBack}\n${containers}\n${script("reset.sh")}`,
 } as const;
 
