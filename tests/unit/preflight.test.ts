@@ -390,7 +390,7 @@ touch /etc/systemd/system/kube-proxy.service /etc/systemd/system/flanneld.servic
   },
   "a chain that ends in REJECT, with one of the ports": {
     setup: rules(`:INPUT ACCEPT [0:0]
--A INPUT -p tcp -m multiport --dports 22,6443 -m conntrack --ctstate NEW -j ACCEPT
+-A INPUT -p tcp -m multiport --dports 22,6443 -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT
 -A INPUT -j REJECT --reject-with icmp-host-prohibited`),
     said: entry("firewall (iptables)", "10250/tcp dropped: no rule lets them in", letIn, letThese),
   },
@@ -581,7 +581,9 @@ ${write("/run/plainkube/vxlan", "flannel.7")}`,
   "another user's bridge with containers on it": {
     setup: "ip link add cni0 type bridge; ip link add p0 type veth peer name p1; ip link set p0 master cni0",
   },
-  "a wider route over the pods' and Services' addresses": { setup: "ip route add 10.0.0.0/8 via 10.90.23.2" },
+  "a wider route over the pods' and Services' addresses": {
+    setup: "ip route add 10.0.0.0/8 via 10.90.23.2; ip route add 10.244.0.0/15 via 10.90.23.2",
+  },
   "a VXLAN interface on another port": {
     setup: "ip link add overlay type vxlan id 7 dev e0 dstport 4790",
     config: flannelConfig(),
@@ -701,10 +703,14 @@ test("a claim marks the host and notes what was there, once", () => {
   assert.match(sysctls, /^net\.ipv4\.ip_forward = value of net\.ipv4\.ip_forward$/m);
   assert.match(sysctls, /^kernel\.panic = /m);
   const before = host.files();
-  const again = host.run("claim", { setup: standIn("sysctl", "echo 7") });
+  const again = host.run("claim", {
+    setup: `${standIn("sysctl", "echo 7")}; ${standIn("nft", "case $2 in tables) echo table ip new ;; esac")}`,
+  });
   assert.equal(again.status, 0, again.stderr);
-  rmSync(join(host.root, "sbin/sysctl"));
-  writeFileSync(join(host.root, "sbin/sysctl"), `#!/bin/sh\n${standIns.sysctl}\n`, { mode: 0o755 });
+  for (const name of ["sysctl", "nft"]) {
+    rmSync(join(host.root, "sbin", name));
+    writeFileSync(join(host.root, "sbin", name), `#!/bin/sh\n${standIns[name]}\n`, { mode: 0o755 });
+  }
   assert.equal(host.files(), before);
 });
 
