@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import * as tls from "@pulumi/tls";
@@ -63,6 +64,12 @@ export class CertificateAuthority extends pulumi.ComponentResource implements Ke
     this.registerOutputs({});
   }
 }
+
+/** 32 bytes in base64; secret. Made of a password, as RandomBytes has its bytes as its id, which no state encrypts. */
+const encryptionKey = (name: string, options: pulumi.CustomResourceOptions): pulumi.Output<string> =>
+  new random.RandomPassword(name, { length: 64, special: false }, options).result.apply((password) =>
+    createHash("sha256").update(password).digest("base64"),
+  );
 
 /** A certificate signed by one of the authorities; renewed by the first `up` within `earlyRenewalHours` of its end. */
 export class Certificate extends pulumi.ComponentResource implements KeyPair {
@@ -155,9 +162,8 @@ export class Pki extends pulumi.ComponentResource {
     this.authorities = authorities;
     const serviceAccount = new tls.PrivateKey(`${name}-service-account-key`, rsaKey, { parent: this });
     this.serviceAccount = { publicKey: serviceAccount.publicKeyPem, key: serviceAccount.privateKeyPem };
-    this.encryptionKeys = Array.from(
-      { length: spec.apiServer.encryption.generation },
-      (_, i) => new random.RandomBytes(`${name}-encryption-key-${i + 1}`, { length: 32 }, { parent: this }).base64,
+    this.encryptionKeys = Array.from({ length: spec.apiServer.encryption.generation }, (_, i) =>
+      encryptionKey(`${name}-encryption-key-${i + 1}`, { parent: this }),
     );
 
     const certificate = (id: string, plan: CertificatePlan) =>

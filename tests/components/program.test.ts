@@ -5,6 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import * as pulumi from "@pulumi/pulumi";
@@ -668,15 +669,17 @@ function secretFile(cluster: string, path: string): string {
 test("the newest key encrypts, and what was stored in any other way stays readable", () => {
   const keyOf = (i: number) => ({
     name: `key${i}`,
-    secret: Buffer.from(keyMarker(`pki-encryption-key-${i}`)).toString("base64"),
+    secret: createHash("sha256")
+      .update(keyMarker(`pki-encryption-key-${i}`))
+      .digest("base64"),
   });
   const file = parse(secretFile("custom", "/etc/plainkube/encryption.yaml"));
   assert.deepEqual(file.resources, [
     { resources: ["secrets"], providers: [{ secretbox: { keys: [keyOf(2), keyOf(1)] } }, { identity: {} }] },
   ]);
   assert.deepEqual(
-    ofType("custom", "random:index/randomBytes:RandomBytes").map((r) => [r.name, r.inputs]),
-    [1, 2].map((i) => [`pki-encryption-key-${i}`, { length: 32 }]),
+    ofType("custom", "random:index/randomPassword:RandomPassword").map((r) => [r.name, r.inputs]),
+    [1, 2].map((i) => [`pki-encryption-key-${i}`, { length: 64, special: false }]),
   );
 });
 

@@ -69,8 +69,8 @@ function computed({ type, name, inputs }: pulumi.runtime.MockResourceArgs): Reco
         certPem: pem("CERTIFICATE", name),
         validityEndTime: `2030-01-01T00:00:${String(name.length).padStart(2, "0")}Z`,
       };
-    case "random:index/randomBytes:RandomBytes":
-      return { base64: pulumi.secret(Buffer.from(keyMarker(name)).toString("base64")) };
+    case "random:index/randomPassword:RandomPassword":
+      return { result: pulumi.secret(keyMarker(name)) };
     case "random:index/randomId:RandomId":
       return { hex: Buffer.from(name).toString("hex").slice(0, 8) };
     case "command:remote:Command":

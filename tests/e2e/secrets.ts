@@ -1,4 +1,4 @@
-import { createPrivateKey } from "node:crypto";
+import { createHash, createPrivateKey } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -111,11 +111,11 @@ export function secretsOfState(exported: string): Secret[] {
       if (isOpenSsh && !Buffer.from(pem.replace(/-----.*-----/g, ""), "base64").includes("ssh-ed25519")) continue;
       if (!found.has(pem)) found.set(pem, keySecret(isOpenSsh ? "SSH key" : name, pem));
     }
-    if (type === "random:index/randomBytes:RandomBytes") {
-      const value = (outputs.base64 as { plaintext?: string } | string) ?? "";
-      const base64 = typeof value === "string" ? value : JSON.parse(value.plaintext ?? '""');
-      if (base64 === "") throw new Error(`${name} has no bytes in the state`);
-      found.set(base64, base64Secret(name, base64));
+    if (type === "random:index/randomPassword:RandomPassword") {
+      const password: unknown = JSON.parse((outputs.result as { plaintext?: string } | undefined)?.plaintext ?? '""');
+      if (typeof password !== "string" || password === "") throw new Error(`${name} has no password in the state`);
+      const key = base64Secret(name, createHash("sha256").update(password).digest("base64"));
+      found.set(password, { name, forms: [...textSecret(name, password).forms, ...key.forms] });
     }
   }
   return [...found.values()];

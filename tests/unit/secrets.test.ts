@@ -95,13 +95,13 @@ test("a decrypted state gives each of its keys once, by the resource that made i
         resource("a-key", "tls:index/privateKey:PrivateKey", { privateKeyPem: secretly(text) }),
         resource("a-cert", "tls:index/certRequest:CertRequest", {}, { privateKeyPem: secretly(text) }),
         resource("root", "command:remote:Command", {}, { connection: secretly({ privateKey: openSsh }) }),
-        resource("bytes", "random:index/randomBytes:RandomBytes", { base64: secretly(b64("0123456789abcdef")) }),
+        resource("password", "random:index/randomPassword:RandomPassword", { result: secretly("0123456789abcdef") }),
       ],
     },
   };
   const found = secretsOfState(JSON.stringify(state));
   assert.deepEqual(
     found.map(({ name }) => name),
-    ["a-key", "SSH key", "bytes"],
+    ["a-key", "SSH key", "password"],
   );
 });
