@@ -43,6 +43,8 @@ export interface Layout {
   readonly images: string;
   /** Folder of containerd's socket and tasks. */
   readonly containerdRun: string;
+  /** Folder of containerd's data. */
+  readonly containerdRoot: string;
   /** Folders that are empty or not there before, and gone after. */
   readonly claimed: readonly string[];
 }
@@ -55,6 +57,7 @@ export const clusterLayout: Layout = {
   cniBin: paths.cniBin,
   images: paths.images,
   containerdRun: paths.containerdRun,
+  containerdRoot: paths.containerd,
   claimed: [paths.opt],
 };
 
@@ -66,6 +69,7 @@ export const minimalLayout: Layout = {
   cniBin: "/opt/k8s",
   images: "/opt/k8s",
   containerdRun: "/run/containerd",
+  containerdRoot: "/var/lib/containerd",
   claimed: [
     "/opt/k8s",
     ...["/opt/containerd", "/run/containerd", "/run/nri", "/var/lib/containerd", "/var/lib/cni/networks/plainkube"],

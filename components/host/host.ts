@@ -13,8 +13,17 @@ import { parts } from "../system.ts";
 import { type HostFile, type Payload, phaseScript, rootShell, shellWord, type Unit, wholeScript } from "./shipment.ts";
 
 const script = (name: string): string => readFileSync(new URL(`./${name}`, import.meta.url), "utf8").trimEnd();
-const preflight = script("preflight.sh");
-const reset = `${script("netfilter.sh")}\n${script("reset.sh")}`;
+const preflight = `${script("given-back.sh")}\n${script("preflight.sh")}`;
+const containers = `${script("netfilter.sh")}\n${script("containers.sh")}`;
+const reset = `${script("given-back.sh")}\n${containers}\n${script("reset.sh")}`;
+
+/** Ends the containers of a host that keeps other roles, when the runtime's units are gone. */
+export const removeRuntime = ({ containerdRun, containerdRoot }: Layout): string =>
+  [
+    `containerd_run=${shellWord(containerdRun)} containerd_root=${shellWord(containerdRoot)}`,
+    containers,
+    "remove_runtime",
+  ].join("\n");
 
 /** How @pulumi/command reaches a host; holds exact fields only, as all of them are stored with every resource. */
 export function connectionTo(spec: ClusterSpec, host: HostSpec): types.input.remote.ConnectionArgs {
@@ -102,6 +111,7 @@ export class Host extends pulumi.ComponentResource {
         claimed: this.layout.claimed.join(" "),
         ctr: linkOf("ctr", this.layout),
         containerd_run: this.layout.containerdRun,
+        containerd_root: this.layout.containerdRoot,
         named_by_host: String(spec.system === "minimal"),
         ...(args.volumes !== undefined && { volumes: args.volumes }),
       };
@@ -131,6 +141,8 @@ export interface Phase {
   readonly payload: Payload;
   /** Files with keys: they travel by standard input and are secret in the state. Default mode: 0600. */
   readonly secrets?: readonly (Omit<HostFile, "content"> & { readonly content: pulumi.Input<string> })[];
+  /** Script that takes away what the phase's units leave, when the host loses the phase. Default: they leave nothing. */
+  readonly afterwards?: string;
 }
 
 export interface ShipmentArgs extends Phase {
@@ -171,14 +183,14 @@ export class Shipment extends pulumi.ComponentResource {
   readonly applied: remote.Command;
 
   constructor(name: string, args: ShipmentArgs, opts?: pulumi.ComponentResourceOptions) {
-    const { host, phase, payload, secrets = [], pins = [] } = args;
+    const { host, phase, payload, secrets = [], pins = [], afterwards } = args;
     super("plainkube:host:Shipment", name, {}, opts);
     for (const unit of payload.units)
       new UnitView(`${host.spec.name}-${unit.name}`, { unit, payload, pins, layout: host.layout }, { parent: this });
     const files = secrets.map(({ content, ...file }) =>
       pulumi.output(content).apply((text) => ({ ...file, content: text })),
     );
-    const script = pulumi.all(files).apply((all) => phaseScript(phase, payload, all));
+    const script = pulumi.all(files).apply((all) => phaseScript(phase, payload, all, afterwards));
     // A new number for each new content, so that a change is undone by undoing it even where applying it failed: the
     // engine keeps the inputs of before then.
     const attempt = new random.RandomId(

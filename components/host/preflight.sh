@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Looks whether this host can take what its roles bring and reports every problem at once. Changes nothing but its own
-# state folder, which marks the host as this node. Runs as root.
+# state folder, which marks the host as this node, and loads the modules whose settings it notes there. Runs as root.
 # The lines before this script set: name, roles, ports, units, arch, need_mib, service_address, owner,
 # rising (settings that a cluster never lowers, name=value), netfilter (iptables, nftables or none), udp_ports, address, vxlan_mtu (least MTU of the host's interface; empty without VXLAN),
 # volumes (a folder of volumes, or unset), fixed (settings that a cluster keeps for life), cgroup_v1 (true: allowed), claimed (folders that will be filled and removed),
@@ -103,7 +103,7 @@ if [ -n "$vxlan_mtu" ]; then
   fi
 fi
 
-volumes=${volumes:-}
+volumes=${volumes:-} asked=${volumes:-}
 noted=/var/lib/plainkube/state/volumes
 if [ -z "$volumes" ] || grep -qs " $volumes\$" "$noted"; then
   volumes=
@@ -113,6 +113,15 @@ fi
 
 case " $roles " in
   *" worker "*)
+    # A kubelet removes logs of pods that it does not know. On a host that is ours they are another's where they were noted.
+    if [ -z "$before" ]; then
+      logs=$(ls -A /var/log/pods 2>/dev/null || :)
+    else
+      logs=$(others_pod_logs)
+    fi
+    if [ -n "$logs" ]; then
+      problem "leftovers" "/var/log/pods, with something in it" "none, or an empty folder" "move its files away"
+    fi
     if [ "$(wc -l </proc/swaps)" -gt 1 ]; then problem "swap" "on" "off" "swapoff -a, and remove it from /etc/fstab"; fi
     if [ ! -f /sys/fs/cgroup/cgroup.controllers ] && [ "$cgroup_v1" != true ]; then
       problem "cgroup version" "1" "2" "boot with systemd.unified_cgroup_hierarchy=1, or set runtime.allowCgroupV1"
@@ -146,25 +155,10 @@ mkdir -p /var/lib/plainkube/state
 chmod 0755 /var/lib/plainkube
 # What will be set machine-wide, by us or by a kubelet, as it was: reset sets it back, and nothing else. A role that is added
 # later adds its own.
-if [ ! -f /var/lib/plainkube/state/sysctl.before ]; then
-  systemctl is-active network-online.target >/var/lib/plainkube/state/network-online.before || :
-  nft list tables >/var/lib/plainkube/state/nft-tables.before 2>/dev/null || :
-fi
-keys=()
-if [ "$netfilter" != none ]; then
-  keys+=(net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.ipv4.conf.all.route_localnet net.netfilter.nf_conntrack_max
-    net.netfilter.nf_conntrack_tcp_timeout_established net.netfilter.nf_conntrack_tcp_timeout_close_wait)
-fi
-case " $roles " in
-  *" worker "*)
-    keys+=(vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys kernel.keys.root_maxbytes)
-    ;;
-esac
-noted_keys=$(sed 's/ = .*//' /var/lib/plainkube/state/sysctl.before 2>/dev/null || :)
-for key in "${keys[@]}"; do
-  if grep -qxF "$key" <<<"$noted_keys"; then continue; fi
-  if value=$(sysctl -n "$key" 2>/dev/null); then printf '%s = %s\n' "$key" "$value"; fi
-done >>/var/lib/plainkube/state/sysctl.before
+read -ra folders <<<"$claimed"
+if [ ! -f /var/lib/plainkube/state/sysctl.before ]; then note_before "${folders[@]}"; fi
+note_kernel "$netfilter" "$roles"
+if [ -s "$noted" ]; then give_back_unused_volumes "${asked:--}"; fi
 # The folder of volumes as it was: its mode, and the first folder on the way to it that is not there.
 if [ -n "$volumes" ]; then
   mode=$(stat -c %a "$volumes" 2>/dev/null || echo -)

@@ -43,14 +43,24 @@ export function rootShell(...args: readonly string[]): string {
 export const wholeScript = (body: string): string =>
   `{\nmain() {\n${body.trimEnd()}\n}\nmain "$@" </dev/null\nexit\n}\n`;
 
-/** The script that ships one phase of a host. Secret files go by their base64, so that no content can end a document. */
-export function phaseScript(phase: string, payload: Payload, secrets: readonly HostFile[]): string {
+/**
+ * The script that ships one phase of a host. Secret files go by their base64, so that no content can end a document.
+ * `afterwards` takes away what the units leave, when the host loses the phase.
+ */
+export function phaseScript(
+  phase: string,
+  payload: Payload,
+  secrets: readonly HostFile[],
+  afterwards?: string,
+): string {
   const lines = [
     applyScript.trimEnd(),
     "",
     `begin ${shellWord(phase)}`,
     // As the resource's delete: all that the phase shipped goes.
-    'if [ "$2" = remove ]; then apply; exit; fi',
+    ...(afterwards === undefined
+      ? ['if [ "$2" = remove ]; then apply; exit; fi']
+      : ['if [ "$2" = remove ]; then', "apply", afterwards, "exit", "fi"]),
   ];
   for (const { path, content, mode = "0644" } of payload.files) {
     if (!content.endsWith("\n")) throw new Error(`${path} does not end with a newline`);

@@ -25,14 +25,14 @@ rule() {
 before=$(cat "$run/netfilter" 2>/dev/null || :)
 case $NETFILTER in
   iptables)
-    if [ "$before" = nftables ]; then remove_nftables; fi
+    if [ "$before" = nftables ]; then remove_nftables all; fi
     rule nat POSTROUTING --source "$POD_CIDR" ! --destination "$POD_CIDR" --match addrtype ! --dst-type LOCAL \
       --match comment --comment plainkube --jump MASQUERADE
     rule filter FORWARD --source "$POD_CIDR" --match comment --comment plainkube --jump ACCEPT
     rule filter FORWARD --destination "$POD_CIDR" --match comment --comment plainkube --jump ACCEPT
     ;;
   nftables)
-    if [ "$before" = iptables ]; then remove_iptables; fi
+    if [ "$before" = iptables ]; then remove_iptables all; fi
     # One transaction: the table is never half there. The empty one lets the deletion succeed the first time, too.
     nft --file - <<EOF
 table ip plainkube

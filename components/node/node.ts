@@ -3,7 +3,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { kubeconfigOf } from "../access/kubeconfig.ts";
 import type { Binaries } from "../binaries/binaries.ts";
 import { renderCorefile } from "../dns/render.ts";
-import { type Host, type Phase, Shipment } from "../host/host.ts";
+import { type Host, type Phase, removeRuntime, Shipment } from "../host/host.ts";
 import { concat } from "../host/shipment.ts";
 import { kubeletFiles, renderKubelet } from "../kubelet/render.ts";
 import { minimalNode } from "../minimal/phases.ts";
@@ -47,7 +47,13 @@ export class Node extends pulumi.ComponentResource {
       ? [
           new Shipment(
             `${name}-runtime`,
-            { host, phase: "runtime", payload: runtime, pins: binaries.stage("runtime").pins },
+            {
+              host,
+              phase: "runtime",
+              payload: runtime,
+              pins: binaries.stage("runtime").pins,
+              afterwards: removeRuntime(host.layout),
+            },
             { parent: this, dependsOn: [binaries.stage("runtime").done] },
           ).applied,
         ]
