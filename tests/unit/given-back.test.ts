@@ -41,18 +41,20 @@ function run(sandbox: Sandbox, lines: string): string {
 const forwarding = "net.ipv4.conf.lo.forwarding net.ipv4.conf.all.accept_redirects net.ipv4.ip_forward";
 const show = `sysctl -n ${forwarding} | tr '\\n' ' '`;
 
-test("what the kernel changes with ip_forward is set back with it", () => {
-  // As on a host that takes no redirects and forwards for one interface.
-  const out = run(
-    host(),
-    `sysctl -qw net.ipv4.ip_forward=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.lo.forwarding=1
-     note_sysctls ${forwarding}
-     sysctl -qw net.ipv4.ip_forward=1
-     set_back_sysctls
-     ${show}`,
-  );
-  assert.equal(out, "1 0 0 ");
-});
+for (const redirects of [0, 1]) {
+  test(`what the kernel changes with ip_forward is set back with it: accept_redirects ${redirects}`, () => {
+    // As on a host that forwards for one interface only.
+    const out = run(
+      host(),
+      `sysctl -qw net.ipv4.ip_forward=0 net.ipv4.conf.all.accept_redirects=${redirects} net.ipv4.conf.lo.forwarding=1
+       note_sysctls ${forwarding}
+       sysctl -qw net.ipv4.ip_forward=1
+       set_back_sysctls
+       ${show}`,
+    );
+    assert.equal(out, `1 ${redirects} 0 `);
+  });
+}
 
 test("a host that forwarded keeps what was changed on it since", () => {
   const out = run(
