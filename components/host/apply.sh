@@ -66,25 +66,19 @@ unit() {
   inputs[$name]=$(printf '%s\n' "/etc/systemd/system/$name" "$@")
 }
 
-# How the binaries of this host are sent again.
-resend() {
-  local node
-  node=$(cat "$state/owner" 2>/dev/null || hostname)
-  node=${node##*/}
-  echo "pulumi up --replace '**::${node%@*}-binaries-*'"
-}
-
 # verify UNIT: a binary is started only while its content is the one that its name says: it looks as it did when it was
 # received, or is hashed again.
 verify() {
-  local input target got
+  local input target got node
   while read -r input; do
     if [ ! -L "$input" ] || ! target=$(readlink -e "$input"); then continue; fi
     if grep -qsxF "$(stat -c '%n %i %s %.9Y %.9Z' "$target")" "$state/verified"; then continue; fi
     got=$(sha256sum <"$target")
     if [ "${got%% *}" != "${target##*/}" ]; then
+      node=$(cat "$state/owner" 2>/dev/null || hostname)
+      node=${node##*/}
       fail "$target ($input) on $(hostname) is damaged, and $1 was not started with it: got SHA-256 ${got%% *}, expected ${target##*/}." \
-        "Look why its content changed (a bad disk, another program), then send it again: $(resend)"
+        "Look why its content changed (a bad disk, another program), then send it again: pulumi up --replace '**::${node%@*}-binaries-*'"
     fi
   done <<<"${inputs[$1]}"
 }
@@ -94,7 +88,7 @@ digest() {
   while read -r input; do
     # A binary is a link named after its content.
     if [ -L "$input" ]; then
-      readlink -e "$input" || fail "$input is missing on $(hostname). Send it again: $(resend)"
+      readlink -e "$input" || fail "$input is missing on $(hostname). Run 'pulumi up --replace' on its binaries."
     else
       sha256sum "$input"
     fi
