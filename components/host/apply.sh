@@ -143,6 +143,7 @@ explain() {
 
 apply() {
   local name restart=() deadline sum
+  local -A restarts=()
   commit
   for name in "${units[@]}"; do
     sum=$(digest "$name")
@@ -165,10 +166,17 @@ apply() {
     fi
   fi
   for name in "${units[@]}"; do
+    # One that came to work by itself, after failures that are over, was not restarted: those do not count.
+    case " ${restart[*]} " in
+      *" $name "*) restarts[$name]=0 ;;
+      *) restarts[$name]=$(systemctl show --property NRestarts --value "$name") ;;
+    esac
+  done
+  for name in "${units[@]}"; do
     deadline=$((SECONDS + 90))
     until bash -c "${probes[$name]}" >/dev/null 2>&1; do
       if systemctl --quiet is-failed "$name"; then explain "$name" "failed"; fi
-      if [ "$(systemctl show --property NRestarts --value "$name")" -ge 3 ]; then explain "$name" "fails again and again"; fi
+      if [ "$(systemctl show --property NRestarts --value "$name")" -ge $((restarts[$name] + 3)) ]; then explain "$name" "fails again and again"; fi
       if [ $SECONDS -ge $deadline ]; then explain "$name" "was not ready within 90 s"; fi
       sleep 0.1
     done

@@ -238,6 +238,15 @@ test("a name that was noted in part, on a full disk, takes no folder away", () =
   assert.equal(sandbox.read("/etc/plainkube/a.yaml"), "a: 1\n");
 });
 
+test("a unit that systemd had to start again and again before, and that runs now, is waited for", () => {
+  const sandbox = shipped();
+  writeFileSync(sandbox.at("/restarts/a.service"), "9");
+  const once = sandbox.at("/asked");
+  const probe = `[ -e ${once} ] || { touch ${once}; false; }`;
+  const { status, stdout, stderr } = ship(sandbox, { ...base, units: [{ ...a, probe }, b] });
+  assert.deepEqual([status, stdout, stderr], [0, "nothing to restart\n", ""]);
+});
+
 test("a unit that systemd starts again and again is named before the deadline", () => {
   const sandbox = host();
   const probe = `echo 3 >${sandbox.at("/restarts/a.service")}; false`;
