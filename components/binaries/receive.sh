@@ -12,8 +12,7 @@ fail() {
   printf 'plainkube: %s\n' "$*" >&2
   exit 1
 }
-state=/var/lib/plainkube/state
-[ -d "$state" ] || fail "$(hostname) is not prepared: $state is missing." \
+[ -d /var/lib/plainkube/state ] || fail "$(hostname) is not prepared: /var/lib/plainkube/state is missing." \
   "The host was reset or replaced behind Pulumi's back; run 'npm run drift -- --repair' (for the control plane 'pulumi destroy', then 'pulumi up')."
 skew=$(($(date +%s) - now))
 # The way here may have taken a while, so that only being behind is certain.
@@ -76,6 +75,7 @@ while read -r sha _ link; do
     if [ -n "$old" ] && ! find "$opt" -type l -lname "$old" | grep -q .; then rm -f "$old"; fi
   fi
 done <<<"$entries"
+state=/var/lib/plainkube/state
 # As verified just now: what still looks so need not be hashed again before it is run.
 for sha in "${!asked[@]}"; do stat -c '%n %i %s %.9Y %.9Z' "$store/$sha"; done |
   sort -u - <(cat "$state/verified" 2>/dev/null || :) >"$state/verified.new" ||

@@ -66,25 +66,19 @@ unit() {
   inputs[$name]=$(printf '%s\n' "/etc/systemd/system/$name" "$@")
 }
 
-# How the binaries of this host are sent again.
-resend() {
-  local node
-  node=$(cat "$state/owner" 2>/dev/null || hostname)
-  node=${node##*/}
-  echo "pulumi up --replace '**::${node%@*}-binaries-*'"
-}
-
 # verify UNIT: a binary is started only while its content is the one that its name says: it looks as it did when it was
 # received, or is hashed again.
 verify() {
-  local input target got
+  local input target got node
   while read -r input; do
     if [ ! -L "$input" ] || ! target=$(readlink -e "$input"); then continue; fi
     if grep -qsxF "$(stat -c '%n %i %s %.9Y %.9Z' "$target")" "$state/verified"; then continue; fi
     got=$(sha256sum <"$target")
     if [ "${got%% *}" != "${target##*/}" ]; then
+      node=$(cat "$state/owner" 2>/dev/null || hostname)
+      node=${node##*/}
       fail "$target ($input) on $(hostname) is damaged, and $1 was not started with it: got SHA-256 ${got%% *}, expected ${target##*/}." \
-        "Look why its content changed (a bad disk, another program), then send it again: $(resend)"
+        "Look why its content changed (a bad disk, another program), then send it again: pulumi up --replace '**::${node%@*}-binaries-*'"
     fi
   done <<<"${inputs[$1]}"
 }
@@ -94,7 +88,7 @@ digest() {
   while read -r input; do
     # A binary is a link named after its content.
     if [ -L "$input" ]; then
-      readlink -e "$input" || fail "$input is missing on $(hostname). Send it again: $(resend)"
+      readlink -e "$input" || fail "$input is missing on $(hostname). Run 'pulumi up --replace' on its binaries."
     else
       sha256sum "$input"
     fi
@@ -158,6 +152,7 @@ explain() {
 
 apply() {
   local name restart=() deadline sum
+  local -A restarts=()
   commit
   for name in "${units[@]}"; do
     sum=$(digest "$name")
@@ -180,10 +175,17 @@ apply() {
     fi
   fi
   for name in "${units[@]}"; do
+    # One that came to work by itself, after failures that are over, was not restarted: those do not count.
+    case " ${restart[*]} " in
+      *" $name "*) restarts[$name]=0 ;;
+      *) restarts[$name]=$(systemctl show --property NRestarts --value "$name") ;;
+    esac
+  done
+  for name in "${units[@]}"; do
     deadline=$((SECONDS + 90))
     until bash -c "${probes[$name]}" >/dev/null 2>&1; do
       if systemctl --quiet is-failed "$name"; then explain "$name" "failed"; fi
-      if [ "$(systemctl show --property NRestarts --value "$name")" -ge 3 ]; then explain "$name" "fails again and again"; fi
+      if [ "$(systemctl show --property NRestarts --value "$name")" -ge $((restarts[$name] + 3)) ]; then explain "$name" "fails again and again"; fi
       if [ $SECONDS -ge $deadline ]; then explain "$name" "was not ready within 90 s"; fi
       sleep 0.1
     done

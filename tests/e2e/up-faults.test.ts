@@ -7,7 +7,7 @@ import { sleep } from "../../lab/shell.ts";
 import { LabStack, stackConfig } from "../../lab/stack.ts";
 import { trial } from "../figures.ts";
 import { TestCluster } from "./harness.ts";
-import { isTaken, randomNumbers, UpRun, untilCopying } from "./up-run.ts";
+import { isTaken, mendState, randomNumbers, UpRun, untilCopying } from "./up-run.ts";
 
 /**
  * Faults that meet an `up` on its way, on one cluster: each of the first tests takes it a step further and cuts it off.
@@ -56,6 +56,7 @@ async function killedAt(index: number): Promise<void> {
   const pause = Math.round(random() * 1500);
   await sleep(pause);
   await run.killAll();
+  await mendState(cluster.instance, "dev");
   assert.ok(came, `the run ended before kill ${index + 1}:\n${run.output}`);
   console.error(`# kill ${index + 1}: ${pause} ms after ${run.output.split("\n").find((line) => point.test(line))}`);
 }

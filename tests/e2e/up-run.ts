@@ -3,7 +3,10 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
+import { copyFile, readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
+import type { LabInstance } from "../../lab/instance.ts";
 import { sleep } from "../../lab/shell.ts";
 import { type LabStack, projectDirectory } from "../../lab/stack.ts";
 
@@ -90,6 +93,17 @@ export class UpRun {
       }
     }
     await this.#closed;
+  }
+}
+
+/** After a kill in the middle of writing the state of a stack: puts back the copy that Pulumi keeps, as docs/faults.md says. */
+export async function mendState({ directory }: LabInstance, stack: string): Promise<void> {
+  const file = join(directory, "state/.pulumi/stacks/plainkube", `${stack}.json`);
+  try {
+    JSON.parse(await readFile(file, "utf8"));
+  } catch {
+    console.error(`# the state of ${stack} was cut off, and is put back from its copy`);
+    await copyFile(`${file}.bak`, file);
   }
 }
 

@@ -11,7 +11,7 @@ import { powerOff, powerOn, runOnHost } from "../../lab/instance.ts";
 import { must, run, sleep } from "../../lab/shell.ts";
 import { LabStack, projectDirectory, stackConfig } from "../../lab/stack.ts";
 import { TestCluster } from "../e2e/harness.ts";
-import { isTaken, UpRun, untilCopying } from "../e2e/up-run.ts";
+import { isTaken, mendState, UpRun, untilCopying } from "../e2e/up-run.ts";
 import { trial } from "../figures.ts";
 
 /**
@@ -55,6 +55,7 @@ describe("two stacks that want the same fresh hosts at the same moment", () => {
         assert.match(owner, new RegExp(`^(dev|other)-[0-9a-f]{8}/${host}@\\S+\n$`));
       }
       for (const stack of stacks) {
+        await mendState(cluster.instance, stack.name);
         // One that has ended by itself holds no lock.
         await stack.pulumi(["cancel", "--yes"]);
         const { code, stdout, stderr } = await stack.pulumi(["destroy", "--yes"]);
@@ -172,6 +173,7 @@ describe("what a killed run leaves", () => {
         [],
       );
       await killed.killAll();
+      await mendState(cluster.instance, "dev");
       await cluster.pulumi("cancel", "--yes");
       await cluster.stack.configure(cluster.config);
       await cluster.up();
