@@ -33,10 +33,20 @@ async function installPrograms(): Promise<void> {
   );
 }
 
-/** The one that no other cluster with kubelets may run beside goes first, with all that is quick beside it. */
+/** The one that no other cluster with kubelets may run beside goes first, with all that has none beside it. */
 const order = [
-  ...["e2e/cluster", "checks", "unit", "components", "toolchain", "conformance", "plugin"],
-  ...["e2e/api-only", "e2e/explore", "lab", "e2e/full", "e2e/choices", "e2e/minimal"],
+  ...[
+    "e2e/preflight",
+    "checks",
+    "unit",
+    "components",
+    "toolchain",
+    "conformance",
+    "plugin",
+    "e2e/api-only",
+    "e2e/explore",
+  ],
+  ...["lab", "e2e/cluster", "e2e/outages", "e2e/up-faults", "e2e/full", "e2e/teardown", "e2e/choices", "e2e/minimal"],
 ];
 
 async function testFiles(below: readonly string[]): Promise<string[]> {

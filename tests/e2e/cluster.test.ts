@@ -7,6 +7,8 @@ import { insideLan, runOnHost } from "../../lab/instance.ts";
 import { must, run } from "../../lab/shell.ts";
 import { projectDirectory, stackConfig } from "../../lab/stack.ts";
 import { TestCluster } from "./harness.ts";
+import { ProcessWatch } from "./secrets.ts";
+import { securityTests } from "./security.ts";
 
 /**
  * The main job from end to end on an instance of the lab of its own: real hosts, real binaries, the real engine. The tests
@@ -14,13 +16,17 @@ import { TestCluster } from "./harness.ts";
  */
 
 const hostNames = ["node1", "node2"];
+const watch = new ProcessWatch();
 let cluster: TestCluster;
 
 before(async () => {
-  cluster = await TestCluster.make({ label: "e2e", config: await stackConfig("dev"), alone: true });
+  cluster = await TestCluster.make({ label: "e2e", config: await stackConfig("dev") });
 });
 
-after(() => cluster.remove());
+after(async () => {
+  watch.stop();
+  await cluster.remove();
+});
 
 describe("the first up", () => {
   test("makes a cluster from bare hosts", async () => {
@@ -216,6 +222,23 @@ describe("a change that fails", () => {
     await cluster.up("--expect-no-changes");
   });
 });
+
+describe("an up without a way in", () => {
+  test("says so, and what it said is searched for secrets below", async () => {
+    const config = cluster.config["plainkube:ssh"] as object;
+    const hosts = (cluster.config["plainkube:hosts"] as object[]).map((host) => ({ ...host, user: "nobody" }));
+    await cluster.stack.configure({
+      ...cluster.config,
+      "plainkube:hosts": hosts,
+      "plainkube:ssh": { ...config, dialAttempts: 1 },
+    });
+    assert.match(await cluster.failingUp(), /unable to authenticate/);
+    await cluster.stack.configure(cluster.config);
+    await cluster.up();
+  });
+});
+
+securityTests(() => cluster, watch);
 
 describe("a wrong configuration", () => {
   test("is refused as a whole before anything is touched", async () => {

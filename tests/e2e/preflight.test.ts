@@ -150,7 +150,7 @@ async function records(): Promise<Set<string>> {
 }
 
 before(async () => {
-  cluster = await TestCluster.make({ label: "pf", config: await stackConfig("dev") });
+  cluster = await TestCluster.make({ label: "pf", config: await stackConfig("dev"), alone: true });
 });
 
 after(() => cluster.remove());
