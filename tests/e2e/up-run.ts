@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
-import { copyFile, readFile } from "node:fs/promises";
+import { rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { LabInstance } from "../../lab/instance.ts";
@@ -96,15 +96,12 @@ export class UpRun {
   }
 }
 
-/** After a kill in the middle of writing the state of a stack: puts back the copy that Pulumi keeps, as docs/faults.md says. */
+/** After a kill just while the state of a stack was written: removes the empty file that it leaves, as docs/faults.md says. */
 export async function mendState({ directory }: LabInstance, stack: string): Promise<void> {
-  const file = join(directory, "state/.pulumi/stacks/plainkube", `${stack}.json`);
-  try {
-    JSON.parse(await readFile(file, "utf8"));
-  } catch {
-    console.error(`# the state of ${stack} was cut off, and is put back from its copy`);
-    await copyFile(`${file}.bak`, file);
-  }
+  const file = join(directory, "state/.pulumi/stacks/plainkube", `${stack}.json.attrs`);
+  if ((await stat(file).catch(() => undefined))?.size !== 0) return;
+  console.error(`# ${file} was cut off, and is removed`);
+  await rm(file);
 }
 
 /** Numbers from 0 to 1, the same for the same seed. */
