@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
 import { planOf } from "../components/host/plan.ts";
-import { describeProblem, sameMachines } from "../components/host/report.ts";
 import { hostScript } from "../components/host/script.ts";
 import { sshTarget, withSsh } from "../components/host/ssh.ts";
 import type { ClusterSpec, HostSpec, Problem } from "../components/spec.ts";
 import { run } from "../lab/shell.ts";
+import { describeProblem, sameMachines } from "./report.ts";
 
 /** What was found on a host. */
 export interface HostReport {

@@ -6,7 +6,6 @@ import type { Pin } from "../binaries/pins.ts";
 import { linkOf } from "../binaries/stages.ts";
 import { type Layout, layoutOf } from "../paths.ts";
 import type { ClusterSpec, Endpoint, HostSpec } from "../spec.ts";
-import { describeProblem, sameMachines } from "./report.ts";
 import { type HostScriptArgs, hostScript } from "./script.ts";
 import { type HostFile, type Payload, phaseScript, rootShell, type Unit } from "./shipment.ts";
 
@@ -80,13 +79,12 @@ export class Host extends pulumi.ComponentResource {
   }
 
   /** Marks the host as ours, the first change on it, when all hosts are ready; it is looked at once more just before. */
-  claim(ready: pulumi.Output<void>, dependsOn: pulumi.Resource[]): void {
+  claim(dependsOn: pulumi.Resource[]): void {
     this.#claimed = new remote.Command(
       `${this.spec.name}-claim-${this.spec.address}`,
       {
         connection: this.connection,
-        // A preview does not know what a new host will say, and shall show no change of the others for it.
-        create: pulumi.runtime.isDryRun() ? rootShell("claim") : ready.apply(() => rootShell("claim")),
+        create: rootShell("claim"),
         stdin: this.#args.cluster.apply((cluster) => hostScript(this.#args, cluster, "claim")),
         addPreviousOutputInEnv: false,
       },
@@ -95,19 +93,10 @@ export class Host extends pulumi.ComponentResource {
   }
 }
 
-/** Claims all hosts, none before all were found ready and no two are the same machine. Returns them. */
+/** Claims all hosts, none before all were found ready. Returns them. */
 export function claimAll(hosts: readonly Host[]): readonly Host[] {
   const roots = hosts.map(({ root }) => root);
-  const ready = pulumi.all(roots.map(({ stdout }) => stdout)).apply((said) => {
-    const twins = sameMachines(
-      hosts.map(({ spec }, i) => ({ name: spec.name, address: spec.address, said: said[i] ?? "" })),
-    );
-    if (twins.length > 0) {
-      const problems = twins.map(describeProblem).join("\n");
-      throw new pulumi.RunError(`two hosts are one machine, or copies of one; nothing was changed.\n${problems}`);
-    }
-  });
-  for (const host of hosts) host.claim(ready, roots);
+  for (const host of hosts) host.claim(roots);
   return hosts;
 }
 

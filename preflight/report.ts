@@ -1,4 +1,4 @@
-import type { Problem } from "../spec.ts";
+import type { Problem } from "../components/spec.ts";
 
 /** A problem as every report of this program shows it. */
 export const describeProblem = ({ what, got, expected, remedy }: Problem): string =>
