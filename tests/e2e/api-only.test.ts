@@ -204,7 +204,10 @@ test("the host stays with its system for life", async () => {
     "plainkube:runtime": { allowCgroupV1: true },
   });
   const output = await cluster.failingUp();
-  assert.match(output, /a setting that a cluster keeps for life: got podCidr .*; expected podCidr .* system api-only;/);
+  assert.match(
+    output,
+    /a setting that a cluster keeps for life\s+got: +podCidr .*\s+expected: podCidr .* system api-only\s/,
+  );
   await cluster.stack.configure(cluster.config);
 });
 

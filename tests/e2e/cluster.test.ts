@@ -113,7 +113,8 @@ describe("what the API server writes down", () => {
     assert.equal(await cluster.onHost("node1", `stat -c '%a %U' ${log}`), "600 root\n");
     const lines = (await cluster.onHost("node1", `cat ${log}`)).trim().split("\n");
     const events = lines.map((line) => JSON.parse(line));
-    const made = events.find((e) => e.verb === "create" && e.objectRef?.name === "proof");
+    // By server-side apply.
+    const made = events.find((e) => e.verb === "patch" && e.objectRef?.name === "proof");
     assert.deepEqual([made?.user.username, made?.responseStatus.code], ["kubernetes-admin", 201]);
     assert.deepEqual([...new Set(events.map((e) => e.level))], ["Metadata"]);
     const reads = events.filter((e) => ["get", "list", "watch"].includes(e.verb) && e.objectRef?.resource === "pods");
