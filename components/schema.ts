@@ -394,6 +394,10 @@ const egressWays =
 const egress = (what: string) =>
   text(/^(direct|https:\/\/[A-Za-z0-9.-]+:[0-9]{1,5}|unix:\/\/\/[A-Za-z0-9._/-]+)$/, egressWays, 4096)
     .refine((way) => !way.startsWith("https:") || Boolean(URL.parse(way)?.port), egressWays)
+    .refine(
+      (way) => !/^unix:\/+(tmp|var\/tmp|home|root|run\/user)\//.test(way),
+      "a socket outside of /tmp, /var/tmp, /home and /root, which the API server does not see",
+    )
     .optional()
     .describe(`How ${what} are reached. Default: directly.`);
 

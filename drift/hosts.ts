@@ -28,7 +28,7 @@ const onHost = ({ order, password }: PlacedHost, input: string, ...args: string[
 
 /** Compares a host with what the last `up` has put there; changes nothing on it. */
 export async function compare(host: PlacedHost): Promise<Finding> {
-  const blocks = host.placed.map(({ compare }, i) => `echo "# ${i}"\n${compare.trimEnd()} </dev/null\n`);
+  const blocks = host.placed.map(({ compare }, i) => `echo "# ${i}"\n${compare} </dev/null || exit\n`);
   const script = `if [ ! -d ${state} ]; then echo "# unprepared"; exit; fi\n${blocks.join("")}echo "# end"\n`;
   const { code, stdout, stderr } = await onHost(host, script, "drift", "compare");
   const lines = stdout.split("\n").filter(Boolean);

@@ -100,7 +100,7 @@ async function main(): Promise<number> {
   const found = await look(hosts);
   const code = report(found);
   if (code === 0 || !values.repair) {
-    if (code === 1) console.log("Put it there again with: npm run drift -- --repair");
+    if (code === 1) console.log(`Put it there again with: npm run drift -- --stack ${stack} --repair`);
     return code;
   }
   await repair(stack, where, found);

@@ -106,4 +106,4 @@ function phaseOf({ urn, parent, inputs }: StoredResource, resources: readonly St
   return { name: phase, urn: attempt.urn, compare: script(`${said}\napply`) };
 }
 
-const script = (lines: string): string => `(\n${compareScript}\n${lines}\n)\n`;
+const script = (lines: string): string => `(\n${compareScript}\n${lines}\n)`;

@@ -50,7 +50,7 @@ export async function openStack(options: StackOptions, command: string): Promise
       timeout: 60_000,
     }).catch((error: Error) => {
       throw new Error(
-        `the stack ${stack} cannot be read; expected one that Pulumi has made. Make it (\`npm run lab\`, or docs/own-hosts.md), or ` +
+        `the stack ${stack} cannot be read; expected one that Pulumi has made, and its passphrase in PULUMI_CONFIG_PASSPHRASE_FILE where it has one. Make it (\`npm run lab\`, or docs/own-hosts.md), or ` +
           `name another: ${command} -- --stack NAME [--config-file FILE]\n${error.message}`,
       );
     });

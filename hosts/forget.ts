@@ -6,7 +6,7 @@ import { environmentOf, projectDirectory } from "../lab/stack.ts";
 import { run } from "../toolchain/run.ts";
 import { type Export, withoutAsking } from "./state.ts";
 
-const usage = `npm run forget -- [--stack NAME] HOST: for a host that is gone for ever. Nothing is asked of it any more when it is deleted: take it
+const usage = `npm run forget -- [--stack NAME] HOST[@ADDRESS]: for a host that is gone for ever. Nothing is asked of it any more when it is deleted: take it
 out of the stack's file and run 'pulumi up', or run 'pulumi destroy'.
 
   --stack NAME  the stack; default $PULUMI_STACK, else dev`;
@@ -36,9 +36,9 @@ async function main(): Promise<void> {
     await rm(folder, { recursive: true, force: true });
   }
   console.log(
-    `Nothing is asked of ${host} any more. Take it out of the stack's file and run 'pulumi up', or run 'pulumi destroy'.\n` +
+    `Nothing is asked of ${host} any more. See that the stack's file has this machine no more and run 'pulumi up', or run 'pulumi destroy'.\n` +
       `Its reset will not run: if the machine comes back, its units still run and its credentials are still good. Switch it off, or install it anew.\n` +
-      `An 'up' with ${host} still in the stack's file takes this back.`,
+      "An 'up' with this machine still in the stack's file takes this back.",
   );
 }
 

@@ -14,7 +14,7 @@ interface StoredResource {
   readonly [key: string]: unknown;
 }
 
-const rootName = /::([a-z0-9.-]+)-root-\d+\.\d+\.\d+\.\d+$/;
+const rootName = /::([a-z0-9.-]+)-root-(\d+\.\d+\.\d+\.\d+)$/;
 
 /**
  * The state of a stack in which a host, and all that goes with it, is deleted without asking the host. Throws if the stack
@@ -23,7 +23,15 @@ const rootName = /::([a-z0-9.-]+)-root-\d+\.\d+\.\d+\.\d+$/;
 export function withoutAsking(state: Export, host: string): Export {
   const resources = state.deployment?.resources ?? [];
   const rootOf = (urn: string) => rootName.exec(urn)?.[1];
-  const root = resources.find(({ urn }) => rootOf(urn) === host)?.urn;
+  const addressed = (urn: string) => rootName.exec(urn)?.slice(1).join("@");
+  // One that was given another address has two until the first is reset.
+  const roots = resources.map(({ urn }) => urn).filter((urn) => rootOf(urn) === host || addressed(urn) === host);
+  const [root, ...more] = roots;
+  if (more.length > 0) {
+    throw new Error(
+      `host ${host}: the stack's state has it at several addresses; expected one of ${roots.map(addressed).join(", ")}`,
+    );
+  }
   if (root === undefined) {
     const hosts = resources.flatMap(({ urn }) => rootOf(urn) ?? []);
     throw new Error(

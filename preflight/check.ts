@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { fingerprint } from "../components/host/host-key.ts";
 import { planOf } from "../components/host/plan.ts";
 import { hostScript } from "../components/host/script.ts";
 import { sshTarget, withSsh } from "../components/host/ssh.ts";
@@ -15,13 +15,6 @@ export interface HostReport {
   readonly problems: readonly string[];
   readonly warnings: readonly string[];
 }
-
-/** A key's fingerprint, as `ssh-keygen -l` shows it. */
-const fingerprint = (hostKey: string): string =>
-  `SHA256:${createHash("sha256")
-    .update(Buffer.from(hostKey.split(" ")[1] ?? "", "base64"))
-    .digest("base64")
-    .replace(/=+$/, "")}`;
 
 const noSession = ({ address, port }: HostSpec): Omit<Problem, "got"> => ({
   what: "SSH",
@@ -90,6 +83,17 @@ async function ask(spec: ClusterSpec, host: HostSpec, cluster: string): Promise<
       .filter(Boolean)
       .slice(-3)
       .join("; ") || `nothing (ssh ended with ${code})`;
+  // By the name under which ssh knows it: its trouble is told as its own, not as the host's.
+  if (target.jump && /(Host key for|key is known for|[\w.-]+@)\s*jump\b/.test(text)) {
+    const { host: address, port } = target.jump;
+    const problem = {
+      what: "jump host",
+      got,
+      expected: `a session at ${address}:${port} by the pinned key ${fingerprint(target.jump.hostKey)}`,
+      remedy: "correct ssh.jump: its address, user and hostKey; find out why before you pin another key",
+    };
+    return { host, said: "", problems: [describeProblem(problem)], warnings };
+  }
   const [, describe] = refusals.find(([pattern]) => pattern.test(text)) ?? [/./, noSession];
   return { host, said: "", problems: [describeProblem({ got, ...describe(host, text) })], warnings };
 }

@@ -13,7 +13,8 @@ export interface Answer {
 
 const ids = ["machine-id", "product_uuid"] as const;
 const renewal = {
-  "machine-id": "give it an id of its own (rm /etc/machine-id; systemd-machine-id-setup; reboot)",
+  "machine-id":
+    "give it an id of its own (rm -f /etc/machine-id /var/lib/dbus/machine-id; systemd-machine-id-setup; reboot; a DHCP server may then give it another address)",
   product_uuid: "have its hypervisor give it a UUID of its own",
 } as const;
 

@@ -46,7 +46,7 @@ const order = [
     "e2e/api-only",
     "e2e/explore",
   ],
-  ...["lab", "e2e/cluster", "e2e/outages", "e2e/up-faults", "e2e/full", "e2e/teardown", "e2e/choices", "e2e/minimal"],
+  ...["lab", "e2e/cluster", "e2e/faults", "e2e/full", "e2e/teardown", "e2e/choices", "e2e/minimal"],
 ];
 
 async function testFiles(below: readonly string[]): Promise<string[]> {

@@ -13,7 +13,7 @@ fail() {
   exit 1
 }
 [ -d /var/lib/plainkube/state ] || fail "$(hostname) is not prepared: /var/lib/plainkube/state is missing." \
-  "The host was reset or replaced behind Pulumi's back; run 'npm run drift -- --repair' (for the control plane 'pulumi destroy', then 'pulumi up')."
+  "The host was reset or replaced behind Pulumi's back; run 'npm run drift -- --stack STACK --repair' (for the control plane 'pulumi destroy', then 'pulumi up')."
 skew=$(($(date +%s) - now))
 # The way here may have taken a while, so that only being behind is certain.
 if [ "$skew" -lt -60 ] || [ "$skew" -gt 240 ]; then

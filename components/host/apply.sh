@@ -33,7 +33,7 @@ no_space() {
 begin() {
   phase=$1
   [ -d "$state" ] || fail "$(hostname) is not prepared: $state is missing." \
-    "The host was reset or replaced behind Pulumi's back; run 'npm run drift -- --repair' (for the control plane 'pulumi destroy', then 'pulumi up')."
+    "The host was reset or replaced behind Pulumi's back; run 'npm run drift -- --stack STACK --repair' (for the control plane 'pulumi destroy', then 'pulumi up')."
   exec 9>"$state/lock.$phase"
   flock -w 300 9 || fail "another run holds $state/lock.$phase for 5 minutes. Wait for it or end it, then run 'pulumi up' again."
 }
@@ -88,7 +88,7 @@ digest() {
   while read -r input; do
     # A binary is a link named after its content.
     if [ -L "$input" ]; then
-      readlink -e "$input" || fail "$input is missing on $(hostname). Run 'pulumi up --replace' on its binaries."
+      readlink -e "$input" || fail "$input is missing on $(hostname). Run 'npm run drift -- --stack STACK --repair'."
     else
       sha256sum "$input"
     fi
@@ -107,7 +107,7 @@ forget() {
 commit() {
   local path
   for path in "${staged[@]}"; do
-    if cmp -s "$path.plainkube-new" "$path" && [ "$(stat -c %a "$path.plainkube-new")" = "$(stat -c %a "$path")" ]; then
+    if cmp -s "$path.plainkube-new" "$path" && [ "$(stat -c '%a %u' "$path.plainkube-new")" = "$(stat -c '%a %u' "$path")" ]; then
       rm -f "$path.plainkube-new"
     else
       cmp -s "$path.plainkube-new" "$path" || forget "$path"

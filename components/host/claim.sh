@@ -17,7 +17,16 @@ if [ "$(cat "$state/owner")" != "$owner" ]; then
   exit 1
 fi
 
-# A role that is added later adds its own settings.
+# A role that is added later adds its own settings; what the host has been once is reset at its end.
+read -ra has <<<"$roles"
+{
+  # A host that an earlier program has made may have lost a role by now.
+  if [ -f "$state/sysctl.before" ] && [ ! -f "$state/roles" ]; then printf 'worker\nnetwork\n'; fi
+  cat "$state/roles" 2>/dev/null || :
+  printf '%s\n' "${has[@]}"
+  if [ "$netfilter" != none ]; then echo network; fi
+} | sort -u >"$state/roles.new"
+mv -fT "$state/roles.new" "$state/roles"
 read -ra folders <<<"$claimed"
 if [ ! -f "$state/sysctl.before" ]; then note_before "${folders[@]}"; fi
 note_kernel "$netfilter" "$roles"

@@ -5,12 +5,29 @@
 : "${containerd_run:?}" "${containerd_root:?}"
 
 # A folder may be a link to another disk: what it leads to counts.
-real() { readlink -f -- "$1"; }
+real() { readlink -e -- "$1"; }
+
+# The folder itself may be a mount of the host's own. Spaces are \040 there.
+mounts_below() {
+  awk -v d="$1/" 'index($2, d) == 1 { print $2 }' /proc/self/mounts | sort -r | while read -r mount; do printf '%b\n' "$mount"; done
+}
+
+# unmount FOLDER: what is mounted below it. Fails where something stays. A server that is gone holds a plain unmount for ever.
 unmount() {
-  awk -v d="$1/" 'index($2 "/", d) == 1 { print $2 }' /proc/self/mounts | sort -r | while read -r mount; do
-    # The folder itself may be a mount of the host's own.
-    [ "$mount" = "$1" ] || umount "$mount" || umount --lazy "$mount"
-  done
+  local folder mount
+  folder=$(real "$1") || return 0
+  [ "$folder" != / ] || return 0
+  while read -r mount; do
+    timeout 20 umount -- "$mount" 2>/dev/null || umount --lazy -- "$mount"
+  done < <(mounts_below "$folder")
+  [ -z "$(mounts_below "$folder")" ]
+}
+
+# empty FOLDER: unless something is still mounted below it, which may be somebody's data.
+empty() {
+  local folder
+  folder=$(real "$1") || return 0
+  [ "$folder" != / ] && unmount "$folder" && find "$folder" -mindepth 1 -xdev -delete
 }
 
 # Sockets of shims lie in a folder that all containerds of a host share; the tasks say which are ours, as long as they are there.
@@ -21,11 +38,19 @@ find_sockets() {
   shim_sockets+=("${found[@]}")
 }
 
+# cgroups_of NAME: those of the host itself, in every hierarchy. Deeper ones are of a cluster inside a container.
+cgroups_of() {
+  compgen -G "/sys/fs/cgroup/$1"
+  compgen -G "/sys/fs/cgroup/*/$1"
+}
+
 # Shims outlive containerd; ours are known by the socket that they were started with (their name is their content's).
 end_containers() {
   local pid file
   find_sockets
   for pid in /proc/[0-9]*; do
+    # Those of a container that runs a containerd itself are in its own process namespace.
+    [ "$(readlink "$pid/ns/pid")" = "$(readlink /proc/self/ns/pid)" ] || continue
     if tr '\0' ' ' 2>/dev/null <"$pid/cmdline" | grep -qF -- " -address $containerd_run/containerd.sock "; then
       cat "$pid"/task/*/children | xargs --no-run-if-empty kill -KILL
       kill -KILL "${pid#/proc/}"
@@ -34,7 +59,7 @@ end_containers() {
   # What a container has started in the host's own process namespace does not end with it.
   while read -r file; do
     xargs --no-run-if-empty kill -KILL <"$file" 2>/dev/null
-  done < <(find /sys/fs/cgroup -path '*/kubepods*' -name cgroup.procs 2>/dev/null)
+  done < <(cgroups_of 'kubepods*' | while read -r cgroup; do find "$cgroup" -name cgroup.procs 2>/dev/null; done)
   [ ${#shim_sockets[@]} -eq 0 ] || rm -f "${shim_sockets[@]}"
 }
 
@@ -61,14 +86,17 @@ remove_pod_network() {
 
 # Cgroups that a kubelet leaves, and those that systemd does not see empty where units were left processes to (cgroup v1).
 remove_cgroups() {
-  local unit cgroups
+  local unit name cgroup left
   for unit in $(systemctl list-units --all --plain --no-legend 'kubepods*.slice' 2>/dev/null | awk '{ print $1 }' | sort -r); do
     systemctl stop "$unit" 2>/dev/null
   done
-  cgroups=(-type d '(' -path '*/kubepods*' -o -path '*/system.slice/plainkube-containerd.service*' -o -path '*/system.slice/kubelet.service*' ')')
   for _ in $(seq 50); do
-    find /sys/fs/cgroup -depth "${cgroups[@]}" -exec rmdir {} + 2>/dev/null
-    [ -n "$(find /sys/fs/cgroup "${cgroups[@]}" 2>/dev/null)" ] || break
+    left=
+    while read -r cgroup; do
+      find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null
+      [ ! -d "$cgroup" ] || left=1
+    done < <(for name in 'kubepods*' system.slice/plainkube-containerd.service system.slice/kubelet.service; do cgroups_of "$name"; done)
+    [ -n "$left" ] || break
     sleep 0.1
   done
 }
@@ -79,6 +107,8 @@ remove_runtime() {
   set +e
   end_containers
   remove_pod_network || fail "the pod network of $(hostname) was not removed. Correct what the lines above say, then run 'pulumi up' again."
-  for dir in /var/lib/kubelet "$containerd_run"; do unmount "$(real "$dir")"; done
+  for dir in /var/lib/kubelet "$containerd_run"; do
+    unmount "$dir" || fail "something is still mounted below $dir on $(hostname). Unmount it, then run 'pulumi up' again."
+  done
   remove_cgroups
 }

@@ -62,7 +62,7 @@ try_remove_iptables() {
 
 # The rules of our containers in a table of portmap; the table, where nothing is left in it and it was not there before.
 remove_host_ports() {
-  local family=$1 ids chain handle
+  local family=$1 ids chain handle listed
   ids=$(our_sandboxes)
   while read -r chain handle; do
     nft delete rule "$family" cni_hostport "$chain" handle "$handle" || return
@@ -71,7 +71,8 @@ remove_host_ports() {
     $1 == "chain" { chain = $2 }
     match($0, / comment "[0-9a-f]+" # handle [0-9]+$/) { split(substr($0, RSTART), part, "\""); if (part[2] in ours) print chain, $NF }')
   if grep -qsxF "table $family cni_hostport" /var/lib/plainkube/state/nft-tables.before; then return 0; fi
-  if nft list table "$family" cni_hostport | grep -q ' comment "[0-9a-f]*"$'; then return 0; fi
+  listed=$(nft list table "$family" cni_hostport) || return
+  if grep -q ' comment "[0-9a-f]*"$' <<<"$listed"; then return 0; fi
   nft delete table "$family" cni_hostport
 }
 

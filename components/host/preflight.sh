@@ -73,6 +73,11 @@ for setting in $rising; do
     fi
   fi
 done
+# Before the kinds of keys were noted, they were made in another way.
+if [ -n "$before" ] && [ -s /etc/plainkube/encryption.yaml ] && ! grep -qs '^encryption\.keys=' "$state/rising"; then
+  problem "the key of Secrets" "one that an earlier version of this program made" "none: this version makes another, and could not read what is stored" \
+    "with the earlier version set apiServer.encryption.secrets to false, run 'pulumi up', and write all Secrets anew; then run this version, and set it back (docs/security.md)"
+fi
 mapfile -t own_units < <(cat "$state"/files.* 2>/dev/null | sed -n 's|^/etc/systemd/system/||p')
 is_own() { case " ${own_units[*]} " in *" $1 "*) ;; *) return 1 ;; esac }
 own_vxlan=$([ -z "$before" ] || cat /run/plainkube/vxlan 2>/dev/null || :)
@@ -168,10 +173,17 @@ if [ -z "$before" ]; then
       problem "leftovers" "interface cni0, with nothing on it" "none of another cluster" "remove it ('ip link delete cni0')"
     fi
     # A wider route is none of our business: the longer prefix wins.
+    for path in /var/lib/plainkube /opt/plainkube $claimed; do
+      mounted=$(awk -v d="$path/" 'index($2, d) == 1 { print $2 }' /proc/self/mounts)
+      if [ -n "$mounted" ]; then
+        problem "leftovers" "a mount at ${mounted//$'\n'/, }" "none below $path, which is emptied at the end" "mount $path itself, or unmount it"
+      fi
+    done
     while read -r route; do
       read -r -a words <<<"$route"
       case ${words[0]:-} in
-        default | broadcast | anycast | multicast) continue ;;
+        # The ways of a route stand below it, where it has several.
+        default | broadcast | anycast | multicast | nexthop) continue ;;
         unicast | local | blackhole | unreachable | prohibit | throw) to=${words[1]} ;;
         *) to=${words[0]:-default} ;;
       esac
@@ -254,9 +266,9 @@ while IFS='|' read -r shut filter; do
   if [ "${shut%% *}" = sure ]; then read -r -a wanted <<<"${shut#sure}"; fi
   remedy="let these in from the other hosts, from pods ($pod_cidr) and, for 6443, from where kubectl runs"
   if systemctl --quiet is-active firewalld 2>/dev/null; then
-    remedy+=" (firewall-cmd --permanent$(printf ' --add-port=%s' "${wanted[@]}"); firewall-cmd --reload)"
+    remedy+=" (add the others' addresses as sources of a zone that opens them: firewall-cmd --permanent --zone=trusted --add-source=ADDRESS; firewall-cmd --reload)"
   elif [ -f /etc/ufw/ufw.conf ] && grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf; then
-    remedy+=" ($(printf 'ufw allow %s; ' "${wanted[@]}" | sed 's/; $//'))"
+    remedy+=" ($(printf 'ufw allow from ADDRESS to any port %s; ' "${wanted[@]/\// proto }" | sed 's/; $//'))"
   fi
   if [ "${shut%% *}" = sure ]; then
     problem "firewall ($filter)" "$(join "${wanted[@]}") dropped: no rule lets them in" "rules that let other hosts reach them" "$remedy"

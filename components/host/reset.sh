@@ -23,7 +23,7 @@ try() { "$@" || failures+=("$*"); }
 
 # What iptables made of nftables to put our rules into, and that nobody has put a rule into since: its base chains, then its tables.
 remove_empty_tables() {
-  local family name chain used
+  local family name chain listed used
   command -v nft >/dev/null || return 0
   while read -r _ family name; do
     if [ -e "$lib/state/chains.before" ]; then
@@ -36,7 +36,8 @@ remove_empty_tables() {
         chain && NF { used = 1 }')
     fi
     if grep -qsxF "table $family $name" /var/lib/plainkube/state/nft-tables.before; then continue; fi
-    used=$(nft list table "$family" "$name" | grep -vE '^[[:space:]]*(table .*|chain [A-Z]+ \{|type .* policy accept;|\}|)$')
+    listed=$(nft list table "$family" "$name") || continue
+    used=$(grep -vE '^[[:space:]]*(table .*|chain [A-Z]+ \{|type .* policy accept;|\}|)$' <<<"$listed")
     [ -n "$used" ] || nft delete table "$family" "$name"
   done < <(nft list tables 2>/dev/null | grep -xE 'table (ip|ip6) (nat|filter|mangle|raw|security)')
   return 0
@@ -82,8 +83,11 @@ stop() {
 }
 stop kubelet.service kube-proxy.service plainkube-routes.service flanneld.service
 
+# What the claims have noted of the host's roles: what never ran here is not looked for, as it would be somebody else's.
+has_been() { [ ! -e "$lib/state/roles" ] || grep -qxF "$1" "$lib/state/roles"; }
+
 # Containers: their processes, then runtime, network and mounts.
-find_sockets
+if has_been worker; then find_sockets; fi
 client=("$ctr" --address "$containerd_run/containerd.sock" --namespace k8s.io)
 if [ -S "$containerd_run/containerd.sock" ] && systemctl --quiet is-active plainkube-containerd.service; then
   for id in $("${client[@]}" tasks list --quiet); do
@@ -91,23 +95,27 @@ if [ -S "$containerd_run/containerd.sock" ] && systemctl --quiet is-active plain
   done
 fi
 stop plainkube-containerd.service
-end_containers
+if has_been worker; then end_containers; fi
 stop kube-scheduler.service kube-controller-manager.service kube-apiserver.service etcd.service
 stop "${ours[@]}"
 
-try remove_pod_network
+if has_been worker; then try remove_pod_network; fi
 ip route flush proto 112 2>/dev/null
 if vxlan=$(cat /run/plainkube/vxlan 2>/dev/null) && [ -e "/sys/class/net/$vxlan" ]; then try ip link delete "$vxlan"; fi
 
-for dir in /var/lib/kubelet /run/plainkube "$lib" $claimed; do unmount "$(real "$dir")"; done
+if has_been worker; then try unmount /var/lib/kubelet; fi
+for dir in /run/plainkube "$lib" $claimed; do try unmount "$dir"; done
 
-try remove_iptables
-try remove_nftables
-try remove_empty_tables
-forget_connections
-remove_cgroups
+if has_been network; then
+  try remove_iptables
+  try remove_nftables
+  try remove_empty_tables
+  forget_connections
+fi
+if has_been worker; then remove_cgroups; fi
 # Before the files: one of them tells what kube-proxy sets.
-try set_back_sysctls
+# Once: a run after this one would not know the files, and what was changed meanwhile is the host's.
+if set_back_sysctls; then rm -f "$lib/state/sysctl.before"; else failures+=("set_back_sysctls"); fi
 unload_modules
 
 for path in "${files[@]}"; do try rm -f "$path" "$path.plainkube-new"; done
@@ -121,26 +129,30 @@ if [ "$(cat "$lib/state/network-online.before" 2>/dev/null)" = inactive ]; then 
 if [ -f "$lib/state/volumes" ]; then
   while read -r mode made path; do
     [ -d "$path" ] || continue
-    try find "$(real "$path")" -mindepth 1 -xdev -delete
+    try empty "$path"
     try give_back_volumes "$path" "$mode" "$made"
   done <"$lib/state/volumes"
 fi
 
-for dir in /var/lib/kubelet $claimed; do
-  if [ -d "$dir" ]; then try find "$(real "$dir")" -mindepth 1 -xdev -delete; fi
+for dir in $claimed; do
+  try empty "$dir"
   remove_folder "$dir"
 done
-# Logs of our pods, and the links to them.
-for path in /var/log/pods/*; do
-  if [ -e "$path" ] && ! grep -qsxF "${path##*/}" "$lib/state/pod-logs.before"; then try rm -rf "$path"; fi
-done
-if [ -d /var/log/containers ]; then try find /var/log/containers -maxdepth 1 -xtype l -lname '/var/log/pods/*' -delete; fi
+if has_been worker; then
+  try empty /var/lib/kubelet
+  remove_folder /var/lib/kubelet
+  # Logs of our pods, and the links to them.
+  for path in /var/log/pods/*; do
+    if [ -e "$path" ] && ! grep -qsxF "${path##*/}" "$lib/state/pod-logs.before"; then try rm -rf "$path"; fi
+  done
+fi
+if has_been worker && [ -d /var/log/containers ]; then try find /var/log/containers -maxdepth 1 -xtype l -lname '/var/log/pods/*' -delete; fi
 remove_shared_folders
 try rm -rf /etc/plainkube /var/log/plainkube
 if [ ${#failures[@]} -gt 0 ]; then
   printf 'plainkube: %s was not reset whole; these steps failed:\n' "$(hostname)" >&2
   printf '  - %s\n' "${failures[@]}" >&2
-  echo "Correct what stops them, then run 'pulumi destroy' again: it goes on where it stopped." >&2
+  echo "Correct what stops them, then run the same command again ('pulumi up' or 'pulumi destroy'): it goes on where it stopped." >&2
   exit 1
 fi
 rm -rf /run/plainkube "$lib"

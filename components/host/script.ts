@@ -13,6 +13,8 @@ const script = (name: string): string => readFileSync(new URL(`./${name}`, impor
 const givenBack = script("given-back.sh");
 const preflight = `${givenBack}\n${script("preflight.sh")}`;
 const containers = `${script("netfilter.sh")}\n${script("containers.sh")}`;
+/** How keys of Secrets are made: another number, and those of before are gone. */
+const secretKeys = 2;
 /** What a host's first argument may ask for. */
 const phases = {
   preflight,
@@ -60,7 +62,7 @@ export function hostScript(args: HostScriptArgs, cluster: string, ...which: read
     ...(system === "minimal" ? [`podSubnet ${podSubnet(spec, host)}`] : []),
   ].join(" ");
   // What was stored by the higher one, the lower cannot read.
-  const rising = `encryption.generation=${spec.apiServer.encryption.generation} versions.kubernetes=${spec.versions.kubernetes}`;
+  const rising = `encryption.generation=${spec.apiServer.encryption.generation} encryption.keys=${secretKeys} versions.kubernetes=${spec.versions.kubernetes}`;
   const hasVxlan = network.podNetwork === "flannel";
   const resolver = host.isWorker && parts[system].has("dns") && !("resolvConf" in spec.overrides.kubelet.config);
   const facts = {

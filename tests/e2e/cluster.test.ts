@@ -114,7 +114,9 @@ describe("what the API server writes down", () => {
     const lines = (await cluster.onHost("node1", `cat ${log}`)).trim().split("\n");
     const events = lines.map((line) => JSON.parse(line));
     // By server-side apply.
-    const made = events.find((e) => e.verb === "patch" && e.objectRef?.name === "proof");
+    const made = events.find(
+      ({ verb, objectRef: o }) => verb === "patch" && o?.resource === "deployments" && o.name === "proof",
+    );
     assert.deepEqual([made?.user.username, made?.responseStatus.code], ["kubernetes-admin", 201]);
     assert.deepEqual([...new Set(events.map((e) => e.level))], ["Metadata"]);
     const reads = events.filter((e) => ["get", "list", "watch"].includes(e.verb) && e.objectRef?.resource === "pods");

@@ -25,7 +25,7 @@ let kubectlCommand: string[];
 const kubectl = (...args: string[]) => must([...kubectlCommand, ...args]);
 /** kubectl on a host; its cache goes where nothing is compared. */
 const hostKubectl = (kubeconfig: string) =>
-  `/opt/plainkube/bin/kubectl --cache-dir /tmp/kubectl-cache --kubeconfig ${kubeconfig}`;
+  `/opt/plainkube/bin/kubectl --cache-dir /run/plainkube/kubectl --kubeconfig ${kubeconfig}`;
 const proxies: ChildProcess[] = [];
 
 /** Runs a proxy in the lab's network; returns the requests that it gets, as they come. */
@@ -451,7 +451,10 @@ describe("a new encryption key, and a proxy with TLS", () => {
 
     // The key that a lower generation drops has encrypted something.
     await cluster.stack.configure(apiServer({ egressSelector, encryption: { generation: 1 } }));
-    assert.match(await cluster.failingUp(), /encryption\.generation, which only rises: got 1; expected at least 2/);
+    assert.match(
+      await cluster.failingUp(),
+      /encryption\.generation, which only rises\s+got: +1\s+expected: at least 2/,
+    );
     await cluster.stack.configure(raised);
   });
 

@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { stackConfig } from "../../lab/stack.ts";
 import { TestCluster } from "./harness.ts";
-import { minimalUnits, Removals, reportLine } from "./removal.ts";
+import { minimalUnits } from "./removal.ts";
 
 /**
  * The system `minimal` in the version of the document that it follows, from end to end. That each of its parts is needed is
- * tried here for those whose lack shows at once; for all of them, in tests/long/minimal.test.ts.
+ * tried in tests/long/minimal.test.ts.
  */
 
 let cluster: TestCluster;
@@ -72,22 +72,6 @@ describe("the system minimal", () => {
   });
 
   test("a second up changes nothing", () => cluster.assertNothingToDo());
-});
-
-// Every part of it, for two versions, is taken away in tests/long/minimal.test.ts.
-test("without a flag, the API server and its clients are of no use", async (t) => {
-  const removals = new Removals(cluster);
-  await removals.open();
-  const names =
-    /^kube-(apiserver --(client-ca-file|etcd-servers)|controller-manager --kubeconfig|scheduler --kubeconfig)$/;
-  const quick = (await removals.all()).filter(({ what }) => names.test(what));
-  assert.equal(quick.length, 4, "flags of the three");
-  for (const removal of quick) {
-    const outcome = await removals.without(removal, false);
-    t.diagnostic(reportLine(removal, outcome));
-    assert.equal(outcome.works, false, reportLine(removal, outcome));
-  }
-  await removals.control();
 });
 
 test("destroy gives the hosts back", () => cluster.assertGivenBack());

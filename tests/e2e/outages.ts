@@ -326,7 +326,7 @@ export function outageTests(cluster: () => TestCluster): void {
         assert.equal(failed, 0, text);
       }));
 
-    for (const { host, unit } of killed.filter(({ unit }) => isLongRun || unit === "plainkube-containerd")) {
+    for (const { host, unit } of isLongRun ? killed : []) {
       test(`${unit}, six times in a row: systemd does not give up`, (t: TestContext) =>
         trial("faults", async () => {
           await stream.mark();

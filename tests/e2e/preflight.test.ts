@@ -262,7 +262,7 @@ describe("hosts that became ready", () => {
         "machine-id of node2 (10.90.23.42)",
         "that of node1 (10.90.23.41)",
         "one of its own",
-        "name each machine once in plainkube:hosts; where one is a copy, give it an id of its own (rm /etc/machine-id; systemd-machine-id-setup; reboot)",
+        "name each machine once in plainkube:hosts; where one is a copy, give it an id of its own (rm -f /etc/machine-id /var/lib/dbus/machine-id; systemd-machine-id-setup; reboot; a DHCP server may then give it another address)",
       );
       const { code, stdout } = await preflight();
       assert.equal(code, 1);

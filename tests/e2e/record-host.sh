@@ -19,6 +19,8 @@ left_out=(
   /var/log/journal /run/log/journal /var/log/wtmp /var/log/btmp /var/log/lastlog /run/utmp
   # systemd's notes of what runs: sockets of logging, inhibitors and sessions, the last run of each unit, credentials.
   /run/systemd/journal /run/systemd/inhibit /run/systemd/sessions /run/systemd/users /run/systemd/units /run/systemd/propagate /run/systemd/seats
+  # The folder of units of the moment, which systemd keeps; the units themselves are listed below.
+  /run/systemd/transient
   # The seed of random numbers, the clock of the last boot, last runs of timers.
   /var/lib/systemd/random-seed /var/lib/systemd/timesync /var/lib/systemd/timers
   # Folders of users that are logged in.
@@ -33,9 +35,10 @@ left_out=(
 prune=(-path "$work")
 for path in "${left_out[@]}"; do prune+=(-o -path "$path"); done
 
-# Each with its user and command line, but this session's own and what systemd starts on demand.
+# Each with its user and command line, but this session's own, the SSH server's and what systemd starts on demand.
 for pid in /proc/[0-9]*; do
-  case $(cat "$pid/comm" 2>/dev/null) in '' | sshd | sshd-session | bash | systemd-timedat | systemd-hostnam | systemd-localed) ;;
+  if [ "$(cut -d ' ' -f 6 "$pid/stat" 2>/dev/null)" = "$(cut -d ' ' -f 6 /proc/$$/stat)" ]; then continue; fi
+  case $(cat "$pid/comm" 2>/dev/null) in '' | sshd | sshd-session | systemd-timedat | systemd-hostnam | systemd-localed) ;;
     *) printf '%s %s\n' "$(stat -c %U "$pid")" "$(tr '\0' ' ' <"$pid/cmdline")" ;;
   esac
 done 2>/dev/null >"$work/processes"
@@ -87,7 +90,9 @@ ipset save | section ipset
 # Of connections those with what is neither this host, its network nor the test's own things (172.31.0.0/16).
 conntrack -L 2>/dev/null | grep -oE '(src|dst)=[^ ]+' | grep -vE '=(0\.|127\.|10\.90\.23\.|172\.31\.|22[4-9]\.|::1$|f[ef])' | section connection
 
-awk '{ $1 = $2 = $3 = ""; print }' /proc/self/mountinfo | sed -E 's/(shared|master):[0-9]+/\1/g' | section mount
+# Numbers and names that are another at each boot are no facts; nor is the overlay's UUID, which the kernel has when it is used first.
+awk '{ $1 = $2 = $3 = ""; print }' /proc/self/mountinfo |
+  sed -E 's/(shared|master):[0-9]+/\1/g; s/ [^ ]*\/\/deleted / deleted /; s/,uuid=on\>//' | section mount
 # Kinds of namespaces, of processes that are not of this session.
 for kind in cgroup ipc net pid time user uts; do
   printf '%s %s\n' "$kind" "$(readlink /proc/[0-9]*/ns/$kind 2>/dev/null | sort -u | wc -l)"

@@ -113,7 +113,7 @@ test("a worker that was reset by hand is named, and made again by --repair", () 
     const labelled = structuredClone(cluster.config["plainkube:hosts"]) as Record<string, unknown>[];
     Object.assign(labelled[1] ?? {}, { labels: { "example.com/rack": "b" } });
     await cluster.stack.configure({ ...cluster.config, "plainkube:hosts": labelled });
-    assert.match(await cluster.failingUp(), /node2 is not prepared[\s\S]*npm run drift -- --repair/);
+    assert.match(await cluster.failingUp(), /node2 is not prepared[\s\S]*npm run drift -- --stack STACK --repair/);
     await cluster.stack.configure(cluster.config);
     const { code, lines } = await drift(cluster, "--repair");
     assert.equal(code, 0, lines.join("\n"));

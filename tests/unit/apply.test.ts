@@ -205,7 +205,7 @@ test("a host that was reset behind Pulumi's back is told from one that never was
   assert.notEqual(status, 0);
   assert.match(
     stderr,
-    /^plainkube: \S+ is not prepared: .*; run 'npm run drift -- --repair' \(.*'pulumi destroy', then 'pulumi up'\)\.$/m,
+    /^plainkube: \S+ is not prepared: .*; run 'npm run drift -- --stack STACK --repair' \(.*'pulumi destroy', then 'pulumi up'\)\.$/m,
   );
   assert.deepEqual(calls, []);
 });

@@ -19,6 +19,7 @@ import { projectDirectory } from "./clusters.ts";
 import { Sandbox } from "./sandbox.ts";
 
 const givenBack = readFileSync(join(projectDirectory, "components/host/given-back.sh"), "utf8");
+const containers = readFileSync(join(projectDirectory, "components/host/containers.sh"), "utf8");
 const state = "/var/lib/plainkube/state";
 
 function host(): Sandbox {
@@ -183,4 +184,44 @@ test("a folder of volumes that is asked for no more is given back once it is emp
   run(sandbox, "give_back_unused_volumes -");
   assert.equal(sandbox.read(`${state}/volumes`), "");
   assert.deepEqual([existsSync(sandbox.at("/opt/full")), existsSync(sandbox.at("/opt/asked"))], [false, false]);
+});
+
+/** Runs lines with the functions of containers.sh, with mounts of its own. */
+function mounted(lines: string): string {
+  const paths = "containerd_run=/run/nowhere containerd_root=/var/lib/nowhere";
+  return run(
+    host(),
+    `exec unshare --mount bash -s <<'END_OF_MOUNTS'\n${paths}\n${containers}\n${lines}\nEND_OF_MOUNTS`,
+  );
+}
+
+test("nothing is unmounted for a folder that is not there, or for the root", () => {
+  const out = mounted(`mount -t tmpfs none /srv
+before=$(wc -l </proc/self/mounts)
+unmount /no/such/folder; unmount /var/lib/cni/networks/plainkube; unmount /; empty /no/such/folder; empty / || echo refused
+echo $(($(wc -l </proc/self/mounts) - before))`);
+  assert.equal(out, "refused\n0\n");
+});
+
+test("what is mounted below a folder is unmounted before the folder is emptied, but not the folder itself", () => {
+  const out = mounted(`mount -t tmpfs none /srv
+mkdir -p /srv/own "/srv/a b/c" /srv/data
+mount -t tmpfs none "/srv/a b/c"
+touch "/srv/a b/c/kept" /srv/data/kept
+mount --bind /srv/data /srv/own
+empty /srv/own; ls /srv/data
+empty /srv; ls -A /srv; mountpoint -q /srv && echo mounted`);
+  assert.equal(out, "mounted\n");
+});
+
+test("a folder below which something stays mounted is not emptied", () => {
+  const out = mounted(`mount -t tmpfs none /srv
+mkdir -p /srv/data /srv/pods/volume
+touch /srv/data/kept
+mount --bind /srv/data /srv/pods/volume
+umount() { return 1; }
+timeout() { return 1; }
+empty /srv/pods || echo refused
+ls /srv/data`);
+  assert.equal(out, "refused\nkept\n");
 });

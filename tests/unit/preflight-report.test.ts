@@ -91,7 +91,7 @@ silent (127.0.0.1): 1 problem
 changed (127.0.0.1): 1 problem
   host key
     got:      ${fingerprint}
-    expected: ${pinned}, which is pinned
+    expected: ssh-ed25519 ${pinned}, which is pinned
     remedy:   find out why (the host was installed anew, or it is another machine), compare with 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' on the host's console, then pin the new key for 127.0.0.1
 closed (127.0.0.1): 1 problem
   login
@@ -107,7 +107,7 @@ copy (127.0.0.1): 1 problem
   machine-id of copy (127.0.0.1)
     got:      that of good (127.0.0.1)
     expected: one of its own
-    remedy:   name each machine once in plainkube:hosts; where one is a copy, give it an id of its own (rm /etc/machine-id; systemd-machine-id-setup; reboot)
+    remedy:   name each machine once in plainkube:hosts; where one is a copy, give it an id of its own (rm -f /etc/machine-id /var/lib/dbus/machine-id; systemd-machine-id-setup; reboot; a DHCP server may then give it another address)
 6 problems on 6 of 7 hosts; nothing was changed. Correct them, then run this again, or 'pulumi up'.`,
     );
   }));

@@ -225,6 +225,25 @@ rm -f /usr/sbin/conntrack /usr/local/sbin/conntrack`,
       "set it to each minor version in between, and run 'pulumi up' with each; or run 'pulumi destroy' first",
     ),
   },
+  "Secrets under a key that an earlier program made": {
+    setup: `${claimed({ rising: "encryption.generation=1\nversions.kubernetes=1.36.3" })}
+mkdir -p /etc/plainkube; echo a key >/etc/plainkube/encryption.yaml`,
+    said: entry(
+      "the key of Secrets",
+      "one that an earlier version of this program made",
+      "none: this version makes another, and could not read what is stored",
+      "with the earlier version set apiServer.encryption.secrets to false, run 'pulumi up', and write all Secrets anew; then run this version, and set it back (docs/security.md)",
+    ),
+  },
+  "a disk of the host's own below a folder that is emptied at the end": {
+    setup: "mkdir -p /var/lib/plainkube/volumes; mount -t tmpfs none /var/lib/plainkube/volumes",
+    said: entry(
+      "leftovers",
+      "a mount at /var/lib/plainkube/volumes",
+      "none below /var/lib/plainkube, which is emptied at the end",
+      "mount /var/lib/plainkube itself, or unmount it",
+    ),
+  },
   "a TCP port that is taken": {
     setup: listen(10250, "tcp"),
     said: entry("TCP port 10250", "in use by WHO", "free", "stop what listens on it ('ss --tcp -lnp sport = :10250')"),
@@ -385,7 +404,7 @@ touch /etc/systemd/system/kube-proxy.service /etc/systemd/system/flanneld.servic
       "firewall (iptables)",
       "6443/tcp, 10250/tcp dropped: no rule lets them in",
       letIn,
-      `${letThese} (ufw allow 6443/tcp; ufw allow 10250/tcp)`,
+      `${letThese} (ufw allow from ADDRESS to any port 6443 proto tcp; ufw allow from ADDRESS to any port 10250 proto tcp)`,
     ),
   },
   "a chain that ends in REJECT, with one of the ports": {
@@ -424,7 +443,7 @@ touch /etc/systemd/system/kube-proxy.service /etc/systemd/system/flanneld.servic
       "firewall (nftables table inet firewalld)",
       "10250/tcp dropped: no rule lets them in",
       letIn,
-      `${letThese} (firewall-cmd --permanent --add-port=10250/tcp; firewall-cmd --reload)`,
+      `${letThese} (add the others' addresses as sources of a zone that opens them: firewall-cmd --permanent --zone=trusted --add-source=ADDRESS; firewall-cmd --reload)`,
     ),
   },
   "an old kernel for nftables": {
@@ -584,6 +603,9 @@ ${write("/run/plainkube/vxlan", "flannel.7")}`,
   "a wider route over the pods' and Services' addresses": {
     setup: "ip route add 10.0.0.0/8 via 10.90.23.2; ip route add 10.244.0.0/15 via 10.90.23.2",
   },
+  "a route with several ways": {
+    setup: "ip route add 192.0.2.0/24 nexthop via 10.90.23.2 nexthop via 10.90.23.3",
+  },
   "a VXLAN interface on another port": {
     setup: "ip link add overlay type vxlan id 7 dev e0 dstport 4790",
     config: flannelConfig(),
@@ -698,7 +720,10 @@ test("a claim marks the host and notes what was there, once", () => {
   assert.deepEqual(host.run("claim", { setup: "touch /run/active/network-online.target" }).status, 0);
   assert.equal(host.read(`${state}/owner`), "dev-c0ffee00/node1@10.90.23.41\n");
   assert.equal(host.read(`${state}/nft-tables.before`), "table ip filter\n");
-  assert.equal(host.read(`${state}/rising`), "encryption.generation=1\nversions.kubernetes=1.36.3\n");
+  assert.equal(
+    host.read(`${state}/rising`),
+    "encryption.generation=1\nencryption.keys=2\nversions.kubernetes=1.36.3\n",
+  );
   const sysctls = host.read(`${state}/sysctl.before`);
   assert.match(sysctls, /^net\.ipv4\.ip_forward = value of net\.ipv4\.ip_forward$/m);
   assert.match(sysctls, /^kernel\.panic = /m);

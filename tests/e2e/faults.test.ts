@@ -6,12 +6,13 @@ import { powerOff, powerOn, runOnHost } from "../../lab/instance.ts";
 import { sleep } from "../../lab/shell.ts";
 import { LabStack, stackConfig } from "../../lab/stack.ts";
 import { trial } from "../figures.ts";
-import { TestCluster } from "./harness.ts";
+import { isLongRun, TestCluster } from "./harness.ts";
+import { driftTests, outageTests } from "./outages.ts";
 import { isTaken, mendState, randomNumbers, UpRun, untilCopying } from "./up-run.ts";
 
 /**
- * Faults that meet an `up` on its way, on one cluster: each of the first tests takes it a step further and cuts it off.
- * docs/faults.md says what users see and do; tests/long/up-faults.test.ts tries the rest.
+ * Faults that meet an `up` on its way, and then those that meet the cluster that it made: each of the first tests takes it a step
+ * further and cuts it off. docs/faults.md says what users see and do; the files of the same names under tests/long try the rest.
  */
 
 const seed = Number(process.env.PLAINKUBE_SEED ?? Date.now() % 100_000);
@@ -151,35 +152,37 @@ describe("an up that is cut off", () => {
   });
 });
 
-describe("a binary that was changed on the host", () => {
-  test("is not started, and comes anew as the error says", () =>
-    trial("faults", async () => {
-      const link = "/opt/plainkube/bin/kube-scheduler";
-      const earlier = await cluster.invocations();
-      await cluster.onHost(
-        "node1",
-        `set -e; cp -L ${link} /root/changed; printf X | dd of=/root/changed bs=1 seek=100000 conv=notrunc status=none; mv /root/changed $(readlink ${link})`,
-      );
-      const got = (await cluster.onHost("node1", `sha256sum <${link}`)).slice(0, 64);
-      const expected = (await cluster.onHost("node1", `basename $(readlink ${link})`)).trim();
-      await cluster.stack.configure({
-        ...cluster.config,
-        "plainkube:overrides": { kubeScheduler: { flags: { v: 3 } } },
-      });
-      const output = await cluster.failingUp();
-      assert.ok(
-        output.includes(
-          `/opt/plainkube/store/${expected} (${link}) on node1 is damaged, and kube-scheduler.service was not started with it: got SHA-256 ${got}, expected ${expected}.`,
-        ),
-        output,
-      );
-      assert.deepEqual(await cluster.restartedSince(earlier), []);
-      const [, urns = ""] = /pulumi up --replace '([^']+)'/.exec(output) ?? [];
-      assert.match(await cluster.up("--replace", urns), /4 in place, 1 sent/);
-      assert.deepEqual(await cluster.restartedSince(earlier), ["node1 kube-scheduler"]);
-      await cluster.assertNothingToDo();
-    }));
-});
+if (isLongRun) {
+  describe("a binary that was changed on the host", () => {
+    test("is not started, and comes anew as the error says", () =>
+      trial("faults", async () => {
+        const link = "/opt/plainkube/bin/kube-scheduler";
+        const earlier = await cluster.invocations();
+        await cluster.onHost(
+          "node1",
+          `set -e; cp -L ${link} /root/changed; printf X | dd of=/root/changed bs=1 seek=100000 conv=notrunc status=none; mv /root/changed $(readlink ${link})`,
+        );
+        const got = (await cluster.onHost("node1", `sha256sum <${link}`)).slice(0, 64);
+        const expected = (await cluster.onHost("node1", `basename $(readlink ${link})`)).trim();
+        await cluster.stack.configure({
+          ...cluster.config,
+          "plainkube:overrides": { kubeScheduler: { flags: { v: 3 } } },
+        });
+        const output = await cluster.failingUp();
+        assert.ok(
+          output.includes(
+            `/opt/plainkube/store/${expected} (${link}) on node1 is damaged, and kube-scheduler.service was not started with it: got SHA-256 ${got}, expected ${expected}.`,
+          ),
+          output,
+        );
+        assert.deepEqual(await cluster.restartedSince(earlier), []);
+        const [, urns = ""] = /pulumi up --replace '([^']+)'/.exec(output) ?? [];
+        assert.match(await cluster.up("--replace", urns), /4 in place, 1 sent/);
+        assert.deepEqual(await cluster.restartedSince(earlier), ["node1 kube-scheduler"]);
+        await cluster.assertNothingToDo();
+      }));
+  });
+}
 
 describe("another stack", () => {
   test("that claims the same hosts is told whose they are, and harms nothing", () =>
@@ -197,6 +200,10 @@ describe("another stack", () => {
       await cluster.assertServiceAnswers();
     }));
 });
+
+outageTests(() => cluster);
+
+driftTests(() => cluster);
 
 describe("destroy", () => {
   test("leaves the hosts as they were before all that", () => cluster.assertGivenBack());
