@@ -464,31 +464,31 @@ export function driftTests(cluster: () => TestCluster): void {
     });
 
     for (const [what, { host, told }] of Object.entries(drifts)) {
-      test(`${what} is named`, () =>
-        trial("faults", () => {
-          const own = found.lines
-            .filter((line) => line.startsWith(`${host}: `))
-            .map((line) => line.slice(host.length + 2));
-          assert.ok(
-            own.some((line) => (typeof told === "string" ? line === told : told.test(line))),
-            found.lines.join("\n"),
-          );
-        }));
+      test(`${what} is named`, () => {
+        const own = found.lines
+          .filter((line) => line.startsWith(`${host}: `))
+          .map((line) => line.slice(host.length + 2));
+        assert.ok(
+          own.some((line) => (typeof told === "string" ? line === told : told.test(line))),
+          found.lines.join("\n"),
+        );
+      });
     }
 
-    test("is set right by --repair, and nothing is left to do", async () => {
-      await cluster().onHost("node2", "rm -r /etc/systemd/system/kube-proxy.service.d && systemctl daemon-reload");
-      const earlier = await cluster().invocations();
-      const { code, lines } = await drift(cluster(), "--repair");
-      assert.equal(code, 0, lines.join("\n"));
-      assert.deepEqual(lines.slice(-cluster().hosts.length), asLeft(cluster()));
-      const differed = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"].map((unit) => `node1 ${unit}`);
-      differed.push(...["kubelet", "kube-proxy", "plainkube-routes"].map((unit) => `node2 ${unit}`));
-      // The API server's end ends its watch, so that systemd starts it again.
-      const restarted = (await cluster().restartedSince(earlier)).filter((unit) => unit !== "node1 plainkube-routes");
-      assert.deepEqual(restarted.sort(), differed.sort());
-      await cluster().up("--expect-no-changes");
-      await cluster().assertServiceAnswers();
-    });
+    test("is set right by --repair, and nothing is left to do", () =>
+      trial("faults", async () => {
+        await cluster().onHost("node2", "rm -r /etc/systemd/system/kube-proxy.service.d && systemctl daemon-reload");
+        const earlier = await cluster().invocations();
+        const { code, lines } = await drift(cluster(), "--repair");
+        assert.equal(code, 0, lines.join("\n"));
+        assert.deepEqual(lines.slice(-cluster().hosts.length), asLeft(cluster()));
+        const differed = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"].map((unit) => `node1 ${unit}`);
+        differed.push(...["kubelet", "kube-proxy", "plainkube-routes"].map((unit) => `node2 ${unit}`));
+        // The API server's end ends its watch, so that systemd starts it again.
+        const restarted = (await cluster().restartedSince(earlier)).filter((unit) => unit !== "node1 plainkube-routes");
+        assert.deepEqual(restarted.sort(), differed.sort());
+        await cluster().up("--expect-no-changes");
+        await cluster().assertServiceAnswers();
+      }));
   });
 }
