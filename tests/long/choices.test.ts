@@ -3,8 +3,8 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { prepare, stackConfig } from "../../lab/stack.ts";
-import { addons, addonTests, assertLogs } from "./addons.ts";
-import { isLongRun, TestCluster } from "./harness.ts";
+import { addons, addonTests, assertLogs } from "../e2e/addons.ts";
+import { TestCluster } from "../e2e/harness.ts";
 
 /**
  * The choices that stack dev leaves at their defaults, on one cluster that goes from one to the other as a user's would: first nftables
@@ -204,19 +204,16 @@ describe("iptables and flannel", () => {
   });
 });
 
-// The fourth pair, where there is time.
-if (isLongRun) {
-  test("nftables and flannel take over from them", async () => {
-    await change({ kubeProxyMode: "nftables", podNetwork: "flannel" });
-    assert.equal(await podsOfDns(), dnsPods, "pods go on");
-    // Another number of workers is another Deployment of the proof; that of before answered meanwhile.
-    await cluster.kubectl("rollout", "status", "deployment/proof", "-n", namespace, "--timeout=60s");
-    await makeHarbour();
-    await assertNetworkWorks(["node1", "node2"]);
-    await assertNetfilter("nftables");
-    assert.match(await wayToNode2(), /dev flannel\.1 /);
-  });
-}
+test("nftables and flannel take over from them", async () => {
+  await change({ kubeProxyMode: "nftables", podNetwork: "flannel" });
+  assert.equal(await podsOfDns(), dnsPods, "pods go on");
+  // Another number of workers is another Deployment of the proof; that of before answered meanwhile.
+  await cluster.kubectl("rollout", "status", "deployment/proof", "-n", namespace, "--timeout=60s");
+  await makeHarbour();
+  await assertNetworkWorks(["node1", "node2"]);
+  await assertNetfilter("nftables");
+  assert.match(await wayToNode2(), /dev flannel\.1 /);
+});
 
 test("a second up has nothing to do", () => cluster.assertNothingToDo());
 
