@@ -193,7 +193,7 @@ describe("another stack", () => {
       const { code, stdout } = await other.pulumi(["up", "--yes", "--skip-preview"]);
       assert.notEqual(code, 0);
       assert.match(stdout, isTaken);
-      assert.match(stdout, /node dev-[0-9a-f]{8}\/node1@10\.90\.23\.41/);
+      assert.match(stdout, /node dev-[0-9a-f]{8}\/node[12]@10\.90\.23\.4[12]/);
       const gone = await other.pulumi(["destroy", "--yes"]);
       assert.equal(gone.code, 0, gone.stdout + gone.stderr);
       assert.deepEqual(await cluster.restartedSince(earlier), []);

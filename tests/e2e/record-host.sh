@@ -23,6 +23,8 @@ left_out=(
   /run/systemd/transient
   # The seed of random numbers, the clock of the last boot, last runs of timers.
   /var/lib/systemd/random-seed /var/lib/systemd/timesync /var/lib/systemd/timers
+  # The number of a process, another after a reboot; the process itself is listed below.
+  /run/sshd.pid
   # Folders of users that are logged in.
   /run/user
   # Private folders of systemd's services, named by chance at each start.
