@@ -4,8 +4,7 @@ import { join } from "node:path";
 import { after, before, type TestContext, test } from "node:test";
 import { rootShell } from "../../components/host/shipment.ts";
 import { placedHosts } from "../../drift/stored.ts";
-import { powerOff, powerOn, runOnHost } from "../../lab/instance.ts";
-import { sleep } from "../../lab/shell.ts";
+import { runOnHost } from "../../lab/instance.ts";
 import { stackConfig } from "../../lab/stack.ts";
 import { TestCluster } from "../e2e/harness.ts";
 import { asLeft, drift, Patient, Stream } from "../e2e/outages.ts";
@@ -121,23 +120,4 @@ test("a worker that was reset by hand is named, and made again by --repair", () 
     await patient.answers(60);
     await patient.startsSomething("after-reset", "node2");
     await cluster.up("--expect-no-changes");
-  }));
-
-test("a worker without power: requests to its pods fail until it counts as lost, and it comes back", (t: TestContext) =>
-  trial("faults", async () => {
-    const stream = await Stream.start(cluster, ["node1"]);
-    await powerOff(cluster.instance, "node2");
-    await sleep(75_000);
-    const lost = await stream.seen();
-    t.diagnostic(`${lost.text}; second, curl's exit code and the status: ${lost.failures.join(", ")}`);
-    assert.ok(lost.failed > 0, "requests went to pods of the host that is gone");
-    await sleep(30_000);
-    const stray = await stream.seen();
-    await stream.stop();
-    t.diagnostic(`a minute later: ${stray.text}`);
-    // Its endpoints are gone: before, every second one failed.
-    assert.ok(stray.failed <= 25, stray.failures.join(", "));
-    await powerOn(cluster.instance, "node2");
-    await patient.answers(60);
-    await patient.startsSomething("after-absence", "node2");
   }));
