@@ -158,6 +158,12 @@ if [ -z "$before" ]; then
       problem "leftovers" "$path" "a folder that is empty or not there" "move its files away, and stop what uses them"
     fi
   done
+  for path in /var/lib/plainkube /opt/plainkube $claimed; do
+    mounted=$(awk -v d="$path/" 'index($2, d) == 1 { print $2 }' /proc/self/mounts)
+    if [ -n "$mounted" ]; then
+      problem "leftovers" "a mount at ${mounted//$'\n'/, }" "none below $path, which is emptied at the end" "mount $path itself, or unmount it"
+    fi
+  done
   if [ "$netfilter" != none ]; then
     chains=$(sed -n 's/^:\(KUBE-[^ ]*\).*/\1/p' <<<"$tables" | sort -u)
     if grep -qE '^table (ip|ip6|inet) kube-proxy ' <<<"$ruleset"; then chains="table kube-proxy"; fi
@@ -173,12 +179,6 @@ if [ -z "$before" ]; then
       problem "leftovers" "interface cni0, with nothing on it" "none of another cluster" "remove it ('ip link delete cni0')"
     fi
     # A wider route is none of our business: the longer prefix wins.
-    for path in /var/lib/plainkube /opt/plainkube $claimed; do
-      mounted=$(awk -v d="$path/" 'index($2, d) == 1 { print $2 }' /proc/self/mounts)
-      if [ -n "$mounted" ]; then
-        problem "leftovers" "a mount at ${mounted//$'\n'/, }" "none below $path, which is emptied at the end" "mount $path itself, or unmount it"
-      fi
-    done
     while read -r route; do
       read -r -a words <<<"$route"
       case ${words[0]:-} in
