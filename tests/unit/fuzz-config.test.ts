@@ -192,7 +192,7 @@ test("any change of a configuration is refused in good words, or rendered", () =
 test("a shell takes a word as it is", () => {
   const words = fc.sample(text, parameters(300)).filter((word) => !word.includes("\0") && word.isWellFormed());
   const script = words.map((word) => `printf '%s\\0' ${shellWord(word)}`).join("\n");
-  const { stdout, stderr } = spawnSync("bash", ["-euc", script], { cwd: directory, encoding: "utf8" });
+  const { stdout, stderr } = spawnSync("bash", ["--norc", "-euc", script], { cwd: directory, encoding: "utf8" });
   assert.equal(stderr, "");
   assert.deepEqual(stdout.split("\0").slice(0, -1), words);
   assert.ok(!readdirSync(directory).includes("FOUND"));
