@@ -4,7 +4,7 @@ import type { Host } from "../host/host.ts";
 import { sshTarget } from "../host/ssh.ts";
 import type { ClusterSpec } from "../spec.ts";
 import { type Pin, pinsFor } from "./pins.ts";
-import { type Stage, stagesOf } from "./stages.ts";
+import { type Stage, stagesOf, uploads } from "./stages.ts";
 import type { UploadOrder } from "./upload.ts";
 
 export interface BinariesArgs {
@@ -14,16 +14,16 @@ export interface BinariesArgs {
   readonly stages: readonly Stage[];
 }
 
-/** One stage of a host's binaries: what is there, and the end of its upload. */
+/** One stage of a host's binaries: what is there, and the end of the upload that brings it. */
 export interface Uploaded {
   readonly pins: readonly Pin[];
   readonly done: pulumi.Resource;
 }
 
 /**
- * The binaries of a host: obtained and verified on this machine, sent in one SSH session a stage, verified again on the
- * host and placed by content. What the host already has is not sent. Stages follow each other, so that what starts first
- * arrives first. Preview works from the pins alone.
+ * The binaries of a host: obtained and verified on this machine, sent in two SSH sessions at most, verified again on the
+ * host and placed by content. What the host already has is not sent. What starts first arrives first. Preview works from the
+ * pins alone.
  */
 export class Binaries extends pulumi.ComponentResource {
   readonly #stages = new Map<Stage, Uploaded>();
@@ -37,9 +37,11 @@ export class Binaries extends pulumi.ComponentResource {
     const shown = Object.fromEntries(pins.flatMap(([, all]) => all.map((p) => [p.name, `${p.version} ${p.digest}`])));
     super("plainkube:binaries:Binaries", name, { host: host.spec.name, binaries: shown }, opts);
     let previous: pulumi.Resource = host.claimed;
-    for (const [stage, ofStage] of pins) {
+    for (const [upload, sent] of Object.entries(uploads)) {
+      const stagesSent = pins.filter(([stage]) => (sent as readonly Stage[]).includes(stage));
+      if (stagesSent.length === 0) continue;
       previous = new local.Command(
-        `${name}-${stage}`,
+        `${name}-${upload}`,
         {
           create: "node components/binaries/upload.ts",
           environment: {
@@ -48,7 +50,10 @@ export class Binaries extends pulumi.ComponentResource {
               layout: host.layout,
             } satisfies UploadOrder),
             PLAINKUBE_BINARIES: JSON.stringify(spec.binaries),
-            PLAINKUBE_PINS: ofStage.map((p) => [p.name, p.version, p.arch, p.digest].join(" ")).join("\n"),
+            PLAINKUBE_PINS: stagesSent
+              .flatMap(([, ofStage]) => ofStage)
+              .map((p) => [p.name, p.version, p.arch, p.digest].join(" "))
+              .join("\n"),
           },
           // The key's passphrase, or nothing.
           stdin: pulumi.secret(`${spec.ssh.privateKeyPassword ?? ""}\n`),
@@ -56,7 +61,7 @@ export class Binaries extends pulumi.ComponentResource {
         },
         { parent: this, deletedWith: host.root, dependsOn: [previous] },
       );
-      this.#stages.set(stage, { pins: ofStage, done: previous });
+      for (const [stage, ofStage] of stagesSent) this.#stages.set(stage, { pins: ofStage, done: previous });
     }
     this.registerOutputs({});
   }

@@ -27,7 +27,13 @@ free_mib() { df --block-size=M --output=avail "$store" | sed -n '2s/[^0-9]//gp';
 for part in "$store"/.part-*; do
   if [ -e "$part" ]; then flock -n "$part" rm -f "$part" || :; fi
 done
-holds() { [ -f "$store/$1" ] && printf '%s  %s\n' "$1" "$store/$1" | sha256sum --check --status; }
+# OpenSSL uses the processor's own instructions where coreutils may not, five times as fast.
+sha256() {
+  local sum
+  sum=$(openssl dgst -sha256 -r <"$1" 2>/dev/null) || sum=$(sha256sum <"$1")
+  echo "${sum%% *}"
+}
+holds() { [ -f "$store/$1" ] && [ "$(sha256 "$store/$1")" = "$1" ]; }
 
 missing=()
 declare -A asked=() sizes=()
@@ -48,16 +54,16 @@ for sha in "${missing[@]}"; do
   flock 8
   # This side may never be told that the connection is lost, so there is a limit: that of a line of 100 kB/s.
   code=0
-  timeout $((60 + sizes[$sha] / 100000)) head -c "${sizes[$sha]}" >&8 || code=$?
+  timeout $((60 + sizes[$sha] / 100000)) dd bs=1M iflag=count_bytes,fullblock count="${sizes[$sha]}" status=none >&8 || code=$?
   [ $code != 124 ] || fail "$sha did not arrive on $(hostname) in $((60 + sizes[$sha] / 100000)) s. Use a faster line, then run 'pulumi up' again."
   [ $code = 0 ] || fail "cannot write to $store on $(hostname): $(free_mib) MiB are free there." \
     "Free $((sizes[$sha] / 1048576 + 1)) MiB for this file, then run 'pulumi up' again: what has arrived is kept."
   got=$(stat -c %s "$part")
   [ "$got" = "${sizes[$sha]}" ] || fail "got $got of ${sizes[$sha]} bytes of $sha on $(hostname): the connection was cut. Run 'pulumi up' again."
-  got=$(sha256sum <"$part")
-  if [ "${got%% *}" != "$sha" ]; then
+  got=$(sha256 "$part")
+  if [ "$got" != "$sha" ]; then
     echo "damaged $sha"
-    fail "SHA-256 ${got%% *} arrived on $(hostname); expected $sha. It was not kept."
+    fail "SHA-256 $got arrived on $(hostname); expected $sha. It was not kept."
   fi
   chmod 0755 "$part"
   mv -fT "$part" "$store/$sha"

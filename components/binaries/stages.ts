@@ -3,8 +3,14 @@ import type { Layout } from "../paths.ts";
 import type { Choices } from "../spec.ts";
 import type { System } from "../system.ts";
 
-/** What is sent together, in the order in which it is sent. */
-export type Stage = "control-plane" | "runtime" | "network";
+/** Binaries by what starts them, in the order in which they are sent. */
+export type Stage = "control-plane" | "controllers" | "runtime" | "network";
+
+/** What is sent in one session: etcd and the API server first, so that they start while the rest is on its way. */
+export const uploads = {
+  "control-plane": ["control-plane"],
+  rest: ["controllers", "runtime", "network"],
+} as const satisfies Record<string, readonly Stage[]>;
 
 const controllers = ["kube-controller-manager", "kube-scheduler"];
 const runtime = [
@@ -24,16 +30,18 @@ const runtime = [
 
 const stages: Readonly<Record<System, Readonly<Record<Stage, readonly string[]>>>> = {
   cluster: {
-    "control-plane": ["etcd", "kube-apiserver", ...controllers],
+    "control-plane": ["etcd", "kube-apiserver"],
+    controllers,
     runtime,
     network: ["kube-proxy", "kubectl"],
   },
   minimal: {
-    "control-plane": ["etcd", "kube-apiserver", ...controllers],
+    "control-plane": ["etcd", "kube-apiserver"],
+    controllers,
     runtime: runtime.filter((name) => name !== "portmap" && name !== "coredns.tar"),
     network: ["kube-proxy"],
   },
-  "api-only": { "control-plane": ["etcd", "kube-apiserver"], runtime: [], network: [] },
+  "api-only": { "control-plane": ["etcd", "kube-apiserver"], controllers: [], runtime: [], network: [] },
 };
 
 /** Binaries and images by what needs them, as the configuration chooses them. */
@@ -44,8 +52,9 @@ export function stagesOf({ system, network, addons, kubelet }: Choices): Readonl
     ...(hasLocalPath(addons) ? ["local-path-provisioner.tar", "volume-helper.tar"] : []),
   ];
   return {
-    "control-plane": [
-      ...stage["control-plane"],
+    "control-plane": stage["control-plane"],
+    controllers: [
+      ...stage.controllers,
       ...(kubelet.certificates === "bootstrapped" ? ["kubelet-serving-approver"] : []),
     ],
     // Before the kubelet.

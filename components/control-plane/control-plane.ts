@@ -3,14 +3,14 @@ import { kubeconfigOf } from "../access/kubeconfig.ts";
 import type { Binaries } from "../binaries/binaries.ts";
 import { etcdPki } from "../etcd/render.ts";
 import { type Host, type Phase, Shipment } from "../host/host.ts";
-import { minimalControlPlane } from "../minimal/phases.ts";
+import { minimalControllers, minimalControlPlane } from "../minimal/phases.ts";
 import { MinimalPki } from "../minimal/pki.ts";
 import { paths } from "../paths.ts";
 import type { KeyPair, Pki } from "../pki/pki.ts";
 import type { ClusterSpec } from "../spec.ts";
 import { parts } from "../system.ts";
 import { encryptionFile, renderEncryptionFile } from "./encryption.ts";
-import { kubeconfigs, renderControlPlane } from "./render.ts";
+import { kubeconfigs, renderControllers, renderControlPlane } from "./render.ts";
 
 export interface ControlPlaneArgs {
   readonly spec: ClusterSpec;
@@ -19,7 +19,10 @@ export interface ControlPlaneArgs {
   readonly binaries: Binaries;
 }
 
-/** etcd, kube-apiserver and, where the system has them, the controllers on one host; the API answers when it is done. */
+/**
+ * etcd, kube-apiserver and, where the system has them, the controllers on one host. These come in a phase of their own, as
+ * nodes join as soon as the API answers.
+ */
 export class ControlPlane extends pulumi.ComponentResource {
   readonly host: Host;
   /** Ends when the API is ready. */
@@ -37,30 +40,36 @@ export class ControlPlane extends pulumi.ComponentResource {
         phase: "control-plane",
         ...(pki instanceof MinimalPki ? minimalControlPlane(spec, pki) : clusterControlPlane(spec, pki)),
         pins,
+        after: [done],
       },
-      { parent: this, dependsOn: [done] },
+      { parent: this },
     );
     this.ready = shipment.applied;
+    if (parts[spec.system].has("controllers")) {
+      const controllers = args.binaries.stage("controllers");
+      new Shipment(
+        `${name}-controllers`,
+        {
+          host,
+          phase: "controllers",
+          ...(pki instanceof MinimalPki ? minimalControllers(spec, pki) : clusterControllers(spec, pki)),
+          pins: controllers.pins,
+          after: [controllers.done, this.ready],
+        },
+        { parent: this },
+      );
+    }
     this.registerOutputs({});
   }
 }
 
-/** What the control plane's host gets, keys included. */
+const pem = (path: string, content: pulumi.Input<string>) => ({ path: `${paths.pki}/${path}`, content });
+const pair = (path: string, { cert, key }: KeyPair) => [pem(`${path}.crt`, cert), pem(`${path}.key`, key)];
+
+/** What etcd and the API server get, keys included. */
 function clusterControlPlane(spec: ClusterSpec, pki: Pki): Phase {
   const { kubernetes: ca, etcd: etcdCa, "front-proxy": frontProxyCa } = pki.authorities;
-  const pem = (path: string, content: pulumi.Input<string>) => ({ path: `${paths.pki}/${path}`, content });
-  const pair = (path: string, { cert, key }: KeyPair) => [pem(`${path}.crt`, cert), pem(`${path}.key`, key)];
   const has = parts[spec.system];
-  const controllers = () => [
-    {
-      path: kubeconfigs.controllerManager,
-      content: kubeconfigOf(spec, "system:kube-controller-manager", ca, pki.cluster["controller-manager"]),
-    },
-    {
-      path: kubeconfigs.scheduler,
-      content: kubeconfigOf(spec, "system:kube-scheduler", ca, pki.cluster.scheduler),
-    },
-  ];
   return {
     payload: renderControlPlane(spec),
     secrets: [
@@ -69,20 +78,38 @@ function clusterControlPlane(spec: ClusterSpec, pki: Pki): Phase {
       ...pair("etcd/peer", pki.cluster["etcd-peer"]),
       ...pair("apiserver-etcd-client", pki.cluster["apiserver-etcd-client"]),
       { ...pem("ca.crt", ca.cert), mode: "0644" },
-      ...(has.has("controllers") ? [pem("ca.key", ca.key)] : []),
       ...pair("apiserver", pki.cluster.apiserver),
       ...(has.has("nodes") ? pair("apiserver-kubelet-client", pki.cluster["apiserver-kubelet-client"]) : []),
       { ...pem("front-proxy-ca.crt", frontProxyCa.cert), mode: "0644" },
       ...pair("front-proxy-client", pki.cluster["front-proxy-client"]),
-      ...(spec.kubelet.certificates === "bootstrapped"
-        ? pair("kubelet-serving-approver", pki.optional("kubelet-serving-approver"))
-        : []),
       pem("sa.pub", pki.serviceAccount.publicKey),
       pem("sa.key", pki.serviceAccount.key),
-      ...(has.has("controllers") ? controllers() : []),
       ...encryptionKeys(spec, pki),
       ...administratorsKubeconfigs(spec, pki),
     ],
+  };
+}
+
+/** What the controllers get, keys included. */
+function clusterControllers(spec: ClusterSpec, pki: Pki): Phase {
+  const { kubernetes: ca, "front-proxy": frontProxyCa } = pki.authorities;
+  return {
+    payload: renderControllers(spec),
+    secrets: [
+      pem("ca.key", ca.key),
+      ...(spec.kubelet.certificates === "bootstrapped"
+        ? pair("kubelet-serving-approver", pki.optional("kubelet-serving-approver"))
+        : []),
+      {
+        path: kubeconfigs.controllerManager,
+        content: kubeconfigOf(spec, "system:kube-controller-manager", ca, pki.cluster["controller-manager"]),
+      },
+      {
+        path: kubeconfigs.scheduler,
+        content: kubeconfigOf(spec, "system:kube-scheduler", ca, pki.cluster.scheduler),
+      },
+    ],
+    rests: [ca.cert, frontProxyCa.cert, pki.serviceAccount.key],
   };
 }
 

@@ -34,14 +34,12 @@ const withoutKubelets = {
   "kubelet-preferred-address-types": null,
 } as const;
 
-/** What the system has on the host of the control plane, in the order in which it starts. */
-export const renderControlPlane = (spec: ClusterSpec): Payload =>
-  concat(
-    renderEtcd(spec),
-    renderApiServer(spec),
-    ...(parts[spec.system].has("controllers") ? [renderControllerManager(spec), renderScheduler(spec)] : []),
-    renderApprover(spec),
-  );
+/** What every system has on the host of the control plane, in the order in which it starts. */
+export const renderControlPlane = (spec: ClusterSpec): Payload => concat(renderEtcd(spec), renderApiServer(spec));
+
+/** What systems with nodes have beside it. */
+export const renderControllers = (spec: ClusterSpec): Payload =>
+  concat(renderControllerManager(spec), renderScheduler(spec), renderApprover(spec));
 
 /**
  * kube-apiserver: anonymous requests reach the health checks only. Before 1.34 it is RBAC

@@ -3,7 +3,8 @@ import * as pulumi from "@pulumi/pulumi";
 import type { Access } from "../access/access.ts";
 import { imageRefs } from "../images.ts";
 import type { Node } from "../node/node.ts";
-import type { ClusterSpec } from "../spec.ts";
+import { type ClusterSpec, takesAnyPod } from "../spec.ts";
+import { spreadOver, spreadOverComing } from "../spread.ts";
 import { renderCorefile } from "./render.ts";
 
 const namespace = "kube-system";
@@ -12,7 +13,7 @@ const labels = { "k8s-app": "kube-dns" };
 export interface DnsArgs {
   readonly spec: ClusterSpec;
   readonly access: Access;
-  /** Registered before CoreDNS is scheduled, so that it spreads over them. */
+  /** Where CoreDNS spreads over. */
   readonly nodes: readonly Node[];
 }
 
@@ -74,6 +75,8 @@ export class Dns extends pulumi.ComponentResource {
       },
       options,
     );
+    // Its pods wait for two nodes: those that found one alone would stay on it.
+    const coming = spreadOverComing(spec, Math.min(2, spec.hosts.filter(takesAnyPod).length || 1), labels);
     new kubernetes.apps.v1.Deployment(
       `${name}-deployment`,
       {
@@ -89,14 +92,7 @@ export class Dns extends pulumi.ComponentResource {
               priorityClassName: "system-cluster-critical",
               dnsPolicy: "Default",
               tolerations: [{ key: "CriticalAddonsOnly", operator: "Exists" }],
-              topologySpreadConstraints: [
-                {
-                  maxSkew: 1,
-                  topologyKey: "kubernetes.io/hostname",
-                  whenUnsatisfiable: "ScheduleAnyway",
-                  labelSelector: { matchLabels: labels },
-                },
-              ],
+              topologySpreadConstraints: [coming ?? { ...spreadOver(labels), whenUnsatisfiable: "ScheduleAnyway" }],
               containers: [
                 {
                   name: "coredns",
@@ -109,7 +105,7 @@ export class Dns extends pulumi.ComponentResource {
                     { name: "metrics", containerPort: 9153, protocol: "TCP" },
                   ],
                   resources: { requests: { cpu: "50m", memory: "70Mi" }, limits: { memory: "170Mi" } },
-                  readinessProbe: { httpGet: { path: "/ready", port: 8181 }, periodSeconds: 2 },
+                  readinessProbe: { httpGet: { path: "/ready", port: 8181 }, periodSeconds: 1 },
                   livenessProbe: {
                     httpGet: { path: "/health", port: 8080 },
                     initialDelaySeconds: 30,
@@ -128,7 +124,7 @@ export class Dns extends pulumi.ComponentResource {
           },
         },
       },
-      access.options(this, [account, config, ...nodes]),
+      access.options(this, [account, config, ...(coming ? [] : nodes)]),
     );
     this.registerOutputs({});
   }

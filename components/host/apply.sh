@@ -8,6 +8,8 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=
 
 state=/var/lib/plainkube/state
 phase=
+# Bytes of the list of what this phase has shipped.
+listed=0
 staged=()
 changed=
 units=()
@@ -36,19 +38,20 @@ begin() {
     "The host was reset or replaced behind Pulumi's back; run 'npm run drift -- --stack STACK --repair' (for the control plane 'pulumi destroy', then 'pulumi up')."
   exec 9>"$state/lock.$phase"
   flock -w 300 9 || fail "another run holds $state/lock.$phase for 5 minutes. Wait for it or end it, then run 'pulumi up' again."
+  listed=$(stat -c %s "$state/files.$phase" 2>/dev/null || echo 0)
 }
 
 # file MODE PATH < CONTENT: noted first, so that a reset finds it however this ends; then beside its target, so that a full
 # disk leaves the old file whole.
 file() {
-  local list=$state/files.$phase size
-  size=$(stat -c %s "$list" 2>/dev/null || echo 0)
+  local list=$state/files.$phase
   if ! printf '%s\n' "$2" >>"$list"; then
     # Half a name would be taken for a file.
-    truncate -s "$size" "$list" || :
+    truncate -s "$listed" "$list" || :
     no_space "$list"
   fi
-  (umask 022 && mkdir -p "${2%/*}") || no_space "$2"
+  listed=$((listed + ${#2} + 1))
+  [ -d "${2%/*}" ] || (umask 022 && mkdir -p "${2%/*}") || no_space "$2"
   cat >"$2.plainkube-new" || no_space "$2"
   chmod "$1" "$2.plainkube-new"
   staged+=("$2")
@@ -99,7 +102,7 @@ digest() {
 forget() {
   local name
   for name in "${units[@]}"; do
-    case $'\n'${inputs[$name]}$'\n' in *$'\n'"$1"$'\n'*) rm -f "$state/unit.$name" ;; esac
+    case $'\n'${inputs[$name]}$'\n' in *$'\n'"$1"$'\n'*) [ ! -e "$state/unit.$name" ] || rm -f "$state/unit.$name" ;; esac
   done
 }
 
@@ -107,13 +110,16 @@ forget() {
 commit() {
   local path
   for path in "${staged[@]}"; do
-    if cmp -s "$path.plainkube-new" "$path" && [ "$(stat -c '%a %u' "$path.plainkube-new")" = "$(stat -c '%a %u' "$path")" ]; then
-      rm -f "$path.plainkube-new"
+    if [ -e "$path" ] && cmp -s "$path.plainkube-new" "$path"; then
+      if [ "$(stat -c '%a %u' "$path.plainkube-new")" = "$(stat -c '%a %u' "$path")" ]; then
+        rm -f "$path.plainkube-new"
+        continue
+      fi
     else
-      cmp -s "$path.plainkube-new" "$path" || forget "$path"
-      mv -fT "$path.plainkube-new" "$path"
-      case $path in /etc/systemd/system/*) changed=1 ;; esac
+      forget "$path"
     fi
+    mv -fT "$path.plainkube-new" "$path"
+    case $path in /etc/systemd/system/*) changed=1 ;; esac
   done
   if [ -f "$state/files.$phase" ]; then
     while read -r path; do
@@ -163,10 +169,11 @@ apply() {
     fi
   done
   for name in "${restart[@]}"; do verify "$name"; done
+  # One reload for both, as systemd runs all its generators with each.
+  if [ ${#restart[@]} -gt 0 ]; then systemctl enable --quiet --no-reload "${restart[@]}"; fi
   # Before every restart, for a run that was cut off between a unit's file and this.
   if [ -n "$changed" ] || [ ${#restart[@]} -gt 0 ]; then systemctl daemon-reload; fi
   if [ ${#restart[@]} -gt 0 ]; then
-    systemctl enable --quiet "${restart[@]}"
     systemctl reset-failed --quiet "${restart[@]}" 2>/dev/null || :
     if ! systemctl restart "${restart[@]}"; then
       for name in "${restart[@]}"; do

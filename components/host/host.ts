@@ -107,6 +107,8 @@ export interface Phase {
   readonly secrets?: readonly (Omit<HostFile, "content"> & { readonly content: pulumi.Input<string> })[];
   /** Script that takes away what the phase's units leave, when the host loses the phase. Default: they leave nothing. */
   readonly afterwards?: string;
+  /** Contents of another phase's files that units of this one read. Default: none. */
+  readonly rests?: readonly pulumi.Input<string>[];
 }
 
 export interface ShipmentArgs extends Phase {
@@ -115,6 +117,8 @@ export interface ShipmentArgs extends Phase {
   readonly phase: string;
   /** Binaries that the phase's units run. */
   readonly pins?: readonly Pin[];
+  /** What has to be there before the files are shipped. The resources that only show something do not wait for it. */
+  readonly after: readonly pulumi.Resource[];
 }
 
 /**
@@ -147,7 +151,7 @@ export class Shipment extends pulumi.ComponentResource {
   readonly applied: remote.Command;
 
   constructor(name: string, args: ShipmentArgs, opts?: pulumi.ComponentResourceOptions) {
-    const { host, phase, payload, secrets = [], pins = [], afterwards } = args;
+    const { host, phase, payload, secrets = [], pins = [], afterwards, rests = [], after } = args;
     super("plainkube:host:Shipment", name, {}, opts);
     for (const unit of payload.units)
       new UnitView(`${host.spec.name}-${unit.name}`, { unit, payload, pins, layout: host.layout }, { parent: this });
@@ -164,6 +168,9 @@ export class Shipment extends pulumi.ComponentResource {
         keepers: {
           content: pulumi.unsecret(script.apply(sha256)),
           binaries: sha256(pins.map((p) => p.digest).join("\n")),
+          ...(rests.length > 0 && {
+            rests: pulumi.unsecret(pulumi.all([...rests]).apply((all) => sha256(all.join("\n")))),
+          }),
         },
       },
       { parent: this },
@@ -180,7 +187,7 @@ export class Shipment extends pulumi.ComponentResource {
       {
         parent: this,
         deletedWith: host.root,
-        dependsOn: [host.claimed],
+        dependsOn: [host.claimed, ...after],
         customTimeouts: { create: "10m", update: "10m" },
       },
     );

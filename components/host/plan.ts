@@ -34,7 +34,7 @@ const controlPlane: Plan = {
   needLibMib: 300,
 };
 const controllers: Plan = {
-  stages: [],
+  stages: ["controllers"],
   units: ["kube-controller-manager", "kube-scheduler"],
   ports: controllerPorts,
   needMib: 250,

@@ -2,14 +2,14 @@ import { kubeconfigOf } from "../access/kubeconfig.ts";
 import type { Phase } from "../host/host.ts";
 import type { ClusterSpec, HostSpec } from "../spec.ts";
 import type { MinimalPki } from "./pki.ts";
-import { minimalKeys, renderMinimalControlPlane, renderMinimalNode } from "./render.ts";
+import { minimalKeys, renderMinimalControllers, renderMinimalControlPlane, renderMinimalNode } from "./render.ts";
 
 const kubeconfig = (spec: ClusterSpec, { authorities, cluster }: MinimalPki) => ({
   path: minimalKeys.kubeconfig,
   content: kubeconfigOf(spec, "admin", authorities.kubernetes, cluster.admin),
 });
 
-/** What the control plane's host gets, keys included. */
+/** What etcd and the API server get, keys included. */
 export function minimalControlPlane(spec: ClusterSpec, pki: MinimalPki): Phase {
   const { cert, key } = pki.authorities.kubernetes;
   return {
@@ -20,6 +20,11 @@ export function minimalControlPlane(spec: ClusterSpec, pki: MinimalPki): Phase {
       kubeconfig(spec, pki),
     ],
   };
+}
+
+/** What the controllers get; their kubeconfig is there already. */
+export function minimalControllers(spec: ClusterSpec, pki: MinimalPki): Phase {
+  return { payload: renderMinimalControllers(spec), rests: [kubeconfig(spec, pki).content] };
 }
 
 /** What every host gets for pods and Services; on the control plane's, the kubeconfig is there already. */

@@ -80,17 +80,10 @@ function overridden(
   return { flags: { [flag]: path }, files: [{ path, content: yaml(merge(base, over)) }] };
 }
 
-/** etcd, API server, controller manager and scheduler. */
+/** etcd and API server. */
 export function renderMinimalControlPlane({ overrides, network, controlPlane }: ClusterSpec): Payload {
-  const { cert, key, kubeconfig } = minimalKeys;
-  const clientConnection = { kubeconfig };
+  const { cert, key } = minimalKeys;
   const etcd = overridden(inOpt("etcd.yaml"), "config-file", {}, overrides.etcd.config);
-  const scheduler = overridden(
-    inOpt("scheduler.yaml"),
-    "config",
-    { apiVersion: "kubescheduler.config.k8s.io/v1", kind: "KubeSchedulerConfiguration", clientConnection },
-    overrides.kubeScheduler.config,
-  );
   // Upstream's default for --service-cluster-ip-range.
   const services = network.serviceCidr === "10.0.0.0/24" ? {} : { "service-cluster-ip-range": network.serviceCidr };
   return concat(
@@ -101,6 +94,20 @@ export function renderMinimalControlPlane({ overrides, network, controlPlane }: 
       // No request is anonymous: not this one either.
       probe: `curl -sf --cacert ${cert} --cert ${cert} --key ${key} https://${controlPlane.address}:6443/readyz`,
     }),
+  );
+}
+
+/** Controller manager and scheduler. */
+export function renderMinimalControllers({ overrides }: ClusterSpec): Payload {
+  const { kubeconfig } = minimalKeys;
+  const clientConnection = { kubeconfig };
+  const scheduler = overridden(
+    inOpt("scheduler.yaml"),
+    "config",
+    { apiVersion: "kubescheduler.config.k8s.io/v1", kind: "KubeSchedulerConfiguration", clientConnection },
+    overrides.kubeScheduler.config,
+  );
+  return concat(
     unit("kube-controller-manager", {
       flags: overrides.kubeControllerManager.flags,
       inputs: [placed("kube-controller-manager"), kubeconfig],

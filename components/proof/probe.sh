@@ -23,11 +23,11 @@ while [ -n "$(missing)" ] || [ -z "$peer" ]; do
     echo "Look at 'kubectl get pods -A -o wide', 'kubectl describe', and 'journalctl -u kubelet -u kube-proxy' on the hosts; then run 'pulumi up' again." >&2
     exit 1
   fi
-  if answer=$(curl -sS --max-time 2 "$url" 2>&1) && [[ $answer =~ \"node\":\"([^\"]+)\" ]]; then
+  if answer=$(curl -sS --connect-timeout 0.5 --max-time 2 "$url" 2>&1) && [[ $answer =~ \"node\":\"([^\"]+)\" ]]; then
     answers[${BASH_REMATCH[1]}]=$answer
   fi
   last=$answer
-  if [ -z "$peer" ] && answer=$(curl -sfS --max-time 4 "$url/peer" 2>&1); then peer=$answer; fi
+  if [ -z "$peer" ] && answer=$(curl -sfS --connect-timeout 0.5 --max-time 4 "$url/peer" 2>&1); then peer=$answer; fi
   [ -z "$(missing)" ] || sleep 0.1
 done
 for node in $nodes; do echo "${answers[$node]}"; done

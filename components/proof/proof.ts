@@ -7,7 +7,7 @@ import { rootShell, wholeScript } from "../host/shipment.ts";
 import { imageRefs } from "../images.ts";
 import type { Node } from "../node/node.ts";
 import { type ClusterSpec, takesAnyPod } from "../spec.ts";
-import { atLeast } from "../versions.ts";
+import { hostname, spreadOver, spreadOverComing } from "../spread.ts";
 
 const probe = readFileSync(new URL("./probe.sh", import.meta.url), "utf8");
 const namespace = "plainkube-proof";
@@ -42,20 +42,12 @@ export class Proof extends pulumi.ComponentResource {
       { metadata: { name: namespace } },
       access.options(this),
     );
-    const hostname = "kubernetes.io/hostname";
     const names = [{ matchExpressions: [{ key: hostname, operator: "In", values: asked }] }];
-    // Pods may be made before all nodes have joined; they wait for them. Old schedulers do not look again when a node's
-    // taint goes, unless that very node had refused the pod: there the nodes are registered first, and count by name.
-    const spread = atLeast(spec.versions.kubernetes, "1.34")
-      ? { after: [space], constraint: { minDomains: asked.length, nodeTaintsPolicy: "Honor" } }
-      : {
-          after: [space, ...nodes],
-          pod: {
-            affinity: {
-              nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: names } },
-            },
-          },
-        };
+    const coming = spreadOverComing(spec, asked.length, labels);
+    // Else the nodes are registered first, and count by name.
+    const affinity = {
+      nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: names } },
+    };
     const deployment = new kubernetes.apps.v1.Deployment(
       `${name}-deployment`,
       {
@@ -66,20 +58,13 @@ export class Proof extends pulumi.ComponentResource {
           template: {
             metadata: { labels },
             spec: {
-              ...spread.pod,
+              ...(!coming && { affinity }),
               automountServiceAccountToken: false,
-              ...(!hasDns && { dnsPolicy: "Default" }),
+              // A question that was lost while the network came up is asked again after a second, not after five.
+              ...(hasDns ? { dnsConfig: { options: [{ name: "timeout", value: "1" }] } } : { dnsPolicy: "Default" }),
               terminationGracePeriodSeconds: 5,
               securityContext: { runAsNonRoot: true, runAsUser: 65532, seccompProfile: { type: "RuntimeDefault" } },
-              topologySpreadConstraints: [
-                {
-                  maxSkew: 1,
-                  topologyKey: hostname,
-                  whenUnsatisfiable: "DoNotSchedule",
-                  ...spread.constraint,
-                  labelSelector: { matchLabels: labels },
-                },
-              ],
+              topologySpreadConstraints: [coming ?? spreadOver(labels)],
               containers: [
                 {
                   name: "workload",
@@ -110,7 +95,7 @@ export class Proof extends pulumi.ComponentResource {
           },
         },
       },
-      access.options(this, spread.after),
+      access.options(this, [space, ...(coming ? [] : nodes)]),
     );
     const service = new kubernetes.core.v1.Service(
       `${name}-service`,

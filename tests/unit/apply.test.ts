@@ -60,8 +60,8 @@ test("a first run puts files in place and starts the units", () => {
   const { status, stdout, stderr, calls } = ship(sandbox);
   assert.deepEqual([status, stdout, stderr], [0, "restarted a.service b.service\n", ""]);
   assert.deepEqual(calls, [
-    "daemon-reload",
     "enable a.service b.service",
+    "daemon-reload",
     "reset-failed",
     "restart a.service b.service",
   ]);
@@ -110,7 +110,7 @@ for (const [name, { change, unit }] of Object.entries(restarts)) {
     const sandbox = shipped();
     const { status, stdout, calls } = ship(sandbox, ...change(sandbox));
     assert.deepEqual([status, stdout], [0, `restarted ${unit}\n`]);
-    assert.deepEqual(calls, ["daemon-reload", `enable ${unit}`, "reset-failed", `restart ${unit}`]);
+    assert.deepEqual(calls, [`enable ${unit}`, "daemon-reload", "reset-failed", `restart ${unit}`]);
     assert.equal(ship(sandbox, ...change(shipped())).status, 0);
   });
 }
@@ -302,8 +302,8 @@ test("a run that was cut off before systemd was told is completed by the next", 
   const changed = withFile(unitFile("a.service", "y"));
   cutOff(sandbox, changed, secrets, 'if [ -n "$changed" ] ||');
   assert.deepEqual(ship(sandbox, changed).calls, [
-    "daemon-reload",
     "enable a.service",
+    "daemon-reload",
     "reset-failed",
     "restart a.service",
   ]);

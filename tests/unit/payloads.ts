@@ -1,7 +1,12 @@
-import { renderControlPlane } from "../../components/control-plane/render.ts";
+import { renderControllers, renderControlPlane } from "../../components/control-plane/render.ts";
 import { concat, type Payload } from "../../components/host/shipment.ts";
 import { renderKubelet } from "../../components/kubelet/render.ts";
-import { renderMinimalControlPlane, renderMinimalNode, renderMinimalRuntime } from "../../components/minimal/render.ts";
+import {
+  renderMinimalControllers,
+  renderMinimalControlPlane,
+  renderMinimalNode,
+  renderMinimalRuntime,
+} from "../../components/minimal/render.ts";
 import { renderNetwork } from "../../components/network/render.ts";
 import { renderRuntime } from "../../components/runtime/render.ts";
 import type { ClusterSpec, HostSpec } from "../../components/spec.ts";
@@ -11,7 +16,10 @@ import { parts } from "../../components/system.ts";
 export function payloadsOf(spec: ClusterSpec, host: HostSpec): Record<string, Payload> {
   if (spec.system === "minimal") {
     return {
-      ...(host.isControlPlane && { "control-plane": renderMinimalControlPlane(spec) }),
+      ...(host.isControlPlane && {
+        "control-plane": renderMinimalControlPlane(spec),
+        controllers: renderMinimalControllers(spec),
+      }),
       ...(host.isWorker && { runtime: renderMinimalRuntime(spec, host) }),
       node: renderMinimalNode(spec, host),
     };
@@ -19,6 +27,7 @@ export function payloadsOf(spec: ClusterSpec, host: HostSpec): Record<string, Pa
   return {
     ...(host.isControlPlane && {
       "control-plane": renderControlPlane(spec),
+      ...(parts[spec.system].has("controllers") && { controllers: renderControllers(spec) }),
     }),
     ...(host.isWorker && { runtime: renderRuntime(spec) }),
     ...(parts[spec.system].has("nodes") && {
