@@ -1,10 +1,6 @@
 // Loaded by Node before Pulumi's SDK and the program (`nodeargs` in Pulumi.yaml): what makes both start sooner.
-const { createRequire, enableCompileCache } = require("node:module");
-const { join } = require("node:path");
-
-// Compiled code, and TypeScript without its types, are kept beside the modules that they are made of: whoever may write
-// there may write the modules, too. Where nothing can be written, nothing is kept.
-enableCompileCache(join(__dirname, "../node_modules/.cache/plainkube"));
+require("./compile-cache.cjs");
+const { createRequire } = require("node:module");
 
 const sdk = createRequire(require.resolve("@pulumi/pulumi"));
 

@@ -41,7 +41,7 @@ export class Binaries extends pulumi.ComponentResource {
       previous = new local.Command(
         `${name}-${stage}`,
         {
-          create: "node components/binaries/upload.ts",
+          create: "node --require=./components/compile-cache.cjs components/binaries/upload.ts",
           environment: {
             PLAINKUBE_UPLOAD: JSON.stringify({
               ...sshTarget(spec, host.spec),
