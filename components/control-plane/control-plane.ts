@@ -37,8 +37,9 @@ export class ControlPlane extends pulumi.ComponentResource {
         phase: "control-plane",
         ...(pki instanceof MinimalPki ? minimalControlPlane(spec, pki) : clusterControlPlane(spec, pki)),
         pins,
+        after: [done],
       },
-      { parent: this, dependsOn: [done] },
+      { parent: this },
     );
     this.ready = shipment.applied;
     this.registerOutputs({});

@@ -115,6 +115,8 @@ export interface ShipmentArgs extends Phase {
   readonly phase: string;
   /** Binaries that the phase's units run. */
   readonly pins?: readonly Pin[];
+  /** What must be there before the units start; what is only shown is registered without waiting for it. */
+  readonly after: readonly pulumi.Resource[];
 }
 
 /**
@@ -147,7 +149,7 @@ export class Shipment extends pulumi.ComponentResource {
   readonly applied: remote.Command;
 
   constructor(name: string, args: ShipmentArgs, opts?: pulumi.ComponentResourceOptions) {
-    const { host, phase, payload, secrets = [], pins = [], afterwards } = args;
+    const { host, phase, payload, secrets = [], pins = [], afterwards, after } = args;
     super("plainkube:host:Shipment", name, {}, opts);
     for (const unit of payload.units)
       new UnitView(`${host.spec.name}-${unit.name}`, { unit, payload, pins, layout: host.layout }, { parent: this });
@@ -180,7 +182,7 @@ export class Shipment extends pulumi.ComponentResource {
       {
         parent: this,
         deletedWith: host.root,
-        dependsOn: [host.claimed],
+        dependsOn: [host.claimed, ...after],
         customTimeouts: { create: "10m", update: "10m" },
       },
     );

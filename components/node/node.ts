@@ -59,8 +59,9 @@ export class Node extends pulumi.ComponentResource {
               payload: runtime,
               pins: binaries.stage("runtime").pins,
               afterwards: removeRuntime(host.layout),
+              after: [binaries.stage("runtime").done],
             },
-            { parent: this, dependsOn: [binaries.stage("runtime").done] },
+            { parent: this },
           ).applied,
         ]
       : [];
@@ -71,9 +72,10 @@ export class Node extends pulumi.ComponentResource {
         phase: "node",
         ...node,
         pins: isWorker ? [...network.pins, ...binaries.stage("runtime").pins] : network.pins,
+        // A kubelet that starts before the API is ready backs off.
+        after: [network.done, ...access.ready, ...before],
       },
-      // A kubelet that starts before the API is ready backs off.
-      { parent: this, dependsOn: [network.done, ...access.ready, ...before] },
+      { parent: this },
     );
     const { controlPlane } = access;
     if (pki instanceof Pki && isWorker && host !== controlPlane) {
