@@ -34,7 +34,8 @@ export interface StackOptions {
 
 /** What tells Pulumi the backend and the passphrase of a lab instance's folder. */
 export const backendIn = (directory: string) => ({
-  PULUMI_BACKEND_URL: `file://${join(directory, "state")}`,
+  // No file of attributes beside each that is written: it costs an MD5 of the state at each step, and a kill may leave it empty.
+  PULUMI_BACKEND_URL: `file://${join(directory, "state")}?metadata=skip`,
   PULUMI_CONFIG_PASSPHRASE_FILE: join(directory, "passphrase"),
 });
 

@@ -46,6 +46,7 @@ export async function ensurePulumi(log: Log): Promise<Record<string, string>> {
   }
   const bin = cli ? dirname(cli) : join(home, "bin");
   const result = environment([bin], home);
+  if (!cli) result.PULUMI_LANGUAGE_NODEJS_RUN_PATH = join(import.meta.dirname, "language-nodejs", "run.cjs");
   // Someone who is logged in stays logged in, though the plugins lie elsewhere.
   if (!process.env.PULUMI_CREDENTIALS_PATH && existsSync(join(userHome, "credentials.json"))) {
     result.PULUMI_CREDENTIALS_PATH = userHome;

@@ -43,7 +43,7 @@ export class Binaries extends pulumi.ComponentResource {
       previous = new local.Command(
         `${name}-${upload}`,
         {
-          create: "node components/binaries/upload.ts",
+          create: "node --require=./components/compile-cache.cjs components/binaries/upload.ts",
           environment: {
             PLAINKUBE_UPLOAD: JSON.stringify({
               ...sshTarget(spec, host.spec),

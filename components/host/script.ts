@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { linkOf } from "../binaries/stages.ts";
 import { podSubnet } from "../minimal/render.ts";
 import { podMtu, vxlanOverhead } from "../network/mtu.ts";
@@ -6,12 +5,13 @@ import { type Layout, layoutOf } from "../paths.ts";
 import { controlPlanePorts, workerPorts } from "../ports.ts";
 import type { ClusterSpec, HostSpec } from "../spec.ts";
 import { parts } from "../system.ts";
+import { bareScript } from "./bare.ts";
 import type { HostPlan } from "./plan.ts";
 import { shellWord, wholeScript } from "./shipment.ts";
 
-const script = (name: string): string => readFileSync(new URL(`./${name}`, import.meta.url), "utf8").trimEnd();
+const script = (name: string): string => bareScript(new URL(`./${name}`, import.meta.url));
 const givenBack = script("given-back.sh");
-const preflight = `${givenBack}\n${script("preflight.sh")}`;
+const preflight = script("preflight.sh");
 const containers = `${script("netfilter.sh")}\n${script("containers.sh")}`;
 /** How keys of Secrets are made: another number, and those of before are gone. */
 const secretKeys = 2;
@@ -19,7 +19,7 @@ const secretKeys = 2;
 const phases = {
   preflight,
   claim: `${preflight}\n${script("claim.sh")}`,
-  reset: `${givenBack}\n${containers}\n${script("reset.sh")}`,
+  reset: `${containers}\n${script("reset.sh")}`,
 } as const;
 
 /** Ends the containers of a host that keeps other roles, when the runtime's units are gone. */
@@ -97,5 +97,5 @@ export function hostScript(args: HostScriptArgs, cluster: string, ...which: read
   };
   const assignments = Object.entries(facts).map(([key, value]) => `${key}=${shellWord(value)}`);
   const cases = which.flatMap((phase) => [`${phase})`, phases[phase], ";;"]);
-  return wholeScript([...assignments, "case $1 in", ...cases, "esac"].join("\n"));
+  return wholeScript([...assignments, givenBack, "case $1 in", ...cases, "esac"].join("\n"));
 }

@@ -1,5 +1,5 @@
-import { readFileSync } from "node:fs";
 import { paths } from "../paths.ts";
+import { bareScript } from "./bare.ts";
 
 /** A file on a host. */
 export interface HostFile {
@@ -27,7 +27,7 @@ export interface Payload {
   readonly units: readonly Unit[];
 }
 
-const applyScript = readFileSync(new URL("./apply.sh", import.meta.url), "utf8");
+const applyScript = bareScript(new URL("./apply.sh", import.meta.url));
 const endOfFile = "PLAINKUBE_END_OF_FILE";
 
 /** Permissions of a file that says none. */
@@ -58,7 +58,7 @@ export function phaseScript(
   afterwards?: string,
 ): string {
   const lines = [
-    applyScript.trimEnd(),
+    applyScript,
     "",
     `begin ${shellWord(phase)}`,
     // As the resource's delete: all that the phase shipped goes.

@@ -1,5 +1,4 @@
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import type { Access } from "../access/access.ts";
@@ -7,6 +6,7 @@ import { kubeconfigOf } from "../access/kubeconfig.ts";
 import type { Binaries } from "../binaries/binaries.ts";
 import { linkOf } from "../binaries/stages.ts";
 import { renderCorefile } from "../dns/render.ts";
+import { bareScript } from "../host/bare.ts";
 import { type Host, type Phase, Shipment } from "../host/host.ts";
 import { removeRuntime } from "../host/script.ts";
 import { concat, rootShell, shellWord, wholeScript } from "../host/shipment.ts";
@@ -20,7 +20,7 @@ import { Pki } from "../pki/pki.ts";
 import { renderRuntime } from "../runtime/render.ts";
 import type { ClusterSpec, HostSpec } from "../spec.ts";
 
-const leave = readFileSync(new URL("./leave.sh", import.meta.url), "utf8").trimEnd();
+const leave = bareScript(new URL("./leave.sh", import.meta.url));
 
 export interface NodeArgs {
   readonly spec: ClusterSpec;

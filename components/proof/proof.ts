@@ -1,15 +1,15 @@
-import { readFileSync } from "node:fs";
 import { remote } from "@pulumi/command";
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { Access } from "../access/access.ts";
+import { bareScript } from "../host/bare.ts";
 import { rootShell, wholeScript } from "../host/shipment.ts";
 import { imageRefs } from "../images.ts";
 import type { Node } from "../node/node.ts";
 import { type ClusterSpec, takesAnyPod } from "../spec.ts";
 import { hostname, spreadOver, spreadOverComing } from "../spread.ts";
 
-const probe = readFileSync(new URL("./probe.sh", import.meta.url), "utf8");
+const probe = bareScript(new URL("./probe.sh", import.meta.url));
 const namespace = "plainkube-proof";
 const labels = { app: "proof" };
 

@@ -1,11 +1,11 @@
-import { readFileSync } from "node:fs";
 import type { KubeconfigUser } from "../access/kubeconfig.ts";
+import { bareScript } from "../host/bare.ts";
 import { shellWord, wholeScript } from "../host/shipment.ts";
 import { paths } from "../paths.ts";
 import type { ClusterSpec, UserSpec } from "../spec.ts";
 import { parts } from "../system.ts";
 
-const probe = readFileSync(new URL("./probe.sh", import.meta.url), "utf8");
+const probe = bareScript(new URL("./probe.sh", import.meta.url));
 
 /** A ClusterRole as a user gets it. */
 export interface Right {

@@ -490,10 +490,20 @@ test("what is inside the cluster goes with the control plane's host, through one
 
 test("flanneld starts when its rights are granted: its unit would fail before", () => {
   const granted = resourcesOf("flannel").find((r) => r.name === "access-flannel-binding") ?? assert.fail("no binding");
-  // Children of a component are registered after it, and it after what it waits for.
-  const nodes = ofType("flannel", "plainkube:host:Shipment").filter((r) => r.name.endsWith("-node"));
+  const nodes = ofType("flannel", command).filter((r) => r.name.endsWith("-node-apply"));
   assert.equal(nodes.length, 2);
   for (const node of nodes) assert.ok(reaches("flannel", node, granted.urn), node.name);
+});
+
+test("what a shipment only shows waits for no upload and no API", () => {
+  const commands = ["command:local:Command", command].flatMap((type) => ofType("dev", type));
+  const waited = commands.filter((r) => !/-(root|claim)-/.test(r.name));
+  const views = ["plainkube:host:Shipment", "plainkube:host:Unit", "random:index/randomId:RandomId"];
+  const shown = views.flatMap((type) => ofType("dev", type));
+  assert.ok(waited.length > 10 && shown.length > 20);
+  for (const resource of shown) {
+    for (const { urn, name } of waited) assert.ok(!reaches("dev", resource, urn), `${resource.name} waits for ${name}`);
+  }
 });
 
 test("connections hold exactly what it takes to log in", () => {
