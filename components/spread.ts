@@ -6,12 +6,13 @@ type Spread = types.input.core.v1.TopologySpreadConstraint;
 
 export const hostname = "kubernetes.io/hostname";
 
-/** One pod a node before any node has two. */
-export const spreadOver = (matchLabels: Readonly<Record<string, string>>): Spread => ({
+/** One pod a node before any node has two. Pods of a template that is being replaced do not count, where schedulers can tell. */
+export const spreadOver = (spec: ClusterSpec, matchLabels: Readonly<Record<string, string>>): Spread => ({
   maxSkew: 1,
   topologyKey: hostname,
   whenUnsatisfiable: "DoNotSchedule",
   labelSelector: { matchLabels },
+  ...(atLeast(spec.versions.kubernetes, "1.27") && { matchLabelKeys: ["pod-template-hash"] }),
 });
 
 /**
@@ -24,5 +25,5 @@ export const spreadOverComing = (
   matchLabels: Readonly<Record<string, string>>,
 ): Spread | undefined =>
   atLeast(spec.versions.kubernetes, "1.34")
-    ? { ...spreadOver(matchLabels), minDomains: nodes, nodeTaintsPolicy: "Honor" }
+    ? { ...spreadOver(spec, matchLabels), minDomains: nodes, nodeTaintsPolicy: "Honor" }
     : undefined;

@@ -54,7 +54,7 @@ for sha in "${missing[@]}"; do
   flock 8
   # This side may never be told that the connection is lost, so there is a limit: that of a line of 100 kB/s.
   code=0
-  timeout $((60 + sizes[$sha] / 100000)) dd bs=1M iflag=count_bytes,fullblock count="${sizes[$sha]}" status=none >&8 || code=$?
+  timeout $((60 + sizes[$sha] / 100000)) head -c "${sizes[$sha]}" >&8 || code=$?
   [ $code != 124 ] || fail "$sha did not arrive on $(hostname) in $((60 + sizes[$sha] / 100000)) s. Use a faster line, then run 'pulumi up' again."
   [ $code = 0 ] || fail "cannot write to $store on $(hostname): $(free_mib) MiB are free there." \
     "Free $((sizes[$sha] / 1048576 + 1)) MiB for this file, then run 'pulumi up' again: what has arrived is kept."

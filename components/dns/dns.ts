@@ -92,7 +92,7 @@ export class Dns extends pulumi.ComponentResource {
               priorityClassName: "system-cluster-critical",
               dnsPolicy: "Default",
               tolerations: [{ key: "CriticalAddonsOnly", operator: "Exists" }],
-              topologySpreadConstraints: [coming ?? { ...spreadOver(labels), whenUnsatisfiable: "ScheduleAnyway" }],
+              topologySpreadConstraints: [coming ?? { ...spreadOver(spec, labels), whenUnsatisfiable: "ScheduleAnyway" }],
               containers: [
                 {
                   name: "coredns",

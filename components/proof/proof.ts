@@ -64,7 +64,7 @@ export class Proof extends pulumi.ComponentResource {
               ...(hasDns ? { dnsConfig: { options: [{ name: "timeout", value: "1" }] } } : { dnsPolicy: "Default" }),
               terminationGracePeriodSeconds: 5,
               securityContext: { runAsNonRoot: true, runAsUser: 65532, seccompProfile: { type: "RuntimeDefault" } },
-              topologySpreadConstraints: [coming ?? spreadOver(labels)],
+              topologySpreadConstraints: [coming ?? spreadOver(spec, labels)],
               containers: [
                 {
                   name: "workload",
