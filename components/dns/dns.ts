@@ -92,7 +92,9 @@ export class Dns extends pulumi.ComponentResource {
               priorityClassName: "system-cluster-critical",
               dnsPolicy: "Default",
               tolerations: [{ key: "CriticalAddonsOnly", operator: "Exists" }],
-              topologySpreadConstraints: [coming ?? { ...spreadOver(spec, labels), whenUnsatisfiable: "ScheduleAnyway" }],
+              topologySpreadConstraints: [
+                coming ?? { ...spreadOver(spec, labels), whenUnsatisfiable: "ScheduleAnyway" },
+              ],
               containers: [
                 {
                   name: "coredns",
