@@ -83,7 +83,6 @@ export class Access extends pulumi.ComponentResource {
       if (spec.network.podNetwork === "flannel") ready.push(flannelRights(name, this.options(this)));
     }
     this.ready = ready;
-    this.registerOutputs({});
   }
 
   /** Options of a resource inside the cluster. */

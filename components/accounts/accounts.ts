@@ -19,6 +19,5 @@ export class Accounts extends pulumi.ComponentResource {
         args.access.options(this),
       );
     }
-    this.registerOutputs({});
   }
 }

@@ -25,6 +25,5 @@ export class Addons extends pulumi.ComponentResource {
     if (addons.metricsServer) new MetricsServer(`${name}-metrics-server`, args, parent);
     if (hasLocalPath(addons)) new LocalPath(`${name}-local-path`, args, parent);
     for (const one of addons.storageClasses) storageClass(`${name}-class-${one.name}`, one, args.access.options(this));
-    this.registerOutputs({});
   }
 }

@@ -21,7 +21,7 @@ export interface Uploaded {
 }
 
 /**
- * The binaries of a host: obtained and verified on this machine, sent in two SSH sessions at most, verified again on the
+ * The binaries of a host: obtained and verified on this machine, sent in three SSH sessions at most, verified again on the
  * host and placed by content. What the host already has is not sent. What starts first arrives first. Preview works from the
  * pins alone.
  */
@@ -63,7 +63,6 @@ export class Binaries extends pulumi.ComponentResource {
       );
       for (const [stage, ofStage] of stagesSent) this.#stages.set(stage, { pins: ofStage, done: previous });
     }
-    this.registerOutputs({});
   }
 
   /** A stage that the host's roles ask for. */

@@ -3,13 +3,17 @@ import type { Layout } from "../paths.ts";
 import type { Choices } from "../spec.ts";
 import type { System } from "../system.ts";
 
-/** Binaries by what starts them, in the order in which they are sent. */
-export type Stage = "control-plane" | "controllers" | "runtime" | "network";
+/** Binaries by what starts them. */
+export type Stage = "control-plane" | "runtime" | "controllers" | "kubelet" | "network";
 
-/** What is sent in one session: etcd and the API server first, so that they start while the rest is on its way. */
+/**
+ * What is sent in one session, one after the other: etcd and the API server start, and images are imported, while the rest is
+ * on its way.
+ */
 export const uploads = {
   "control-plane": ["control-plane"],
-  rest: ["controllers", "runtime", "network"],
+  runtime: ["runtime"],
+  rest: ["controllers", "kubelet", "network"],
 } as const satisfies Record<string, readonly Stage[]>;
 
 const controllers = ["kube-controller-manager", "kube-scheduler"];
@@ -25,27 +29,34 @@ const runtime = [
   "pause.tar",
   "coredns.tar",
   "workload.tar",
-  "kubelet",
 ];
+const kubelet = ["kubelet"];
 
 const stages: Readonly<Record<System, Readonly<Record<Stage, readonly string[]>>>> = {
   cluster: {
     "control-plane": ["etcd", "kube-apiserver"],
-    controllers,
     runtime,
+    controllers,
+    kubelet,
     network: ["kube-proxy", "kubectl"],
   },
   minimal: {
     "control-plane": ["etcd", "kube-apiserver"],
-    controllers,
     runtime: runtime.filter((name) => name !== "portmap" && name !== "coredns.tar"),
+    controllers,
+    kubelet,
     network: ["kube-proxy"],
   },
-  "api-only": { "control-plane": ["etcd", "kube-apiserver"], controllers: [], runtime: [], network: [] },
+  "api-only": { "control-plane": ["etcd", "kube-apiserver"], runtime: [], controllers: [], kubelet: [], network: [] },
 };
 
 /** Binaries and images by what needs them, as the configuration chooses them. */
-export function stagesOf({ system, network, addons, kubelet }: Choices): Readonly<Record<Stage, readonly string[]>> {
+export function stagesOf({
+  system,
+  network,
+  addons,
+  kubelet: { certificates },
+}: Choices): Readonly<Record<Stage, readonly string[]>> {
   const stage = stages[system];
   const images = [
     ...(addons.metricsServer ? ["metrics-server.tar"] : []),
@@ -53,12 +64,9 @@ export function stagesOf({ system, network, addons, kubelet }: Choices): Readonl
   ];
   return {
     "control-plane": stage["control-plane"],
-    controllers: [
-      ...stage.controllers,
-      ...(kubelet.certificates === "bootstrapped" ? ["kubelet-serving-approver"] : []),
-    ],
-    // Before the kubelet.
-    runtime: stage.runtime.flatMap((name) => (name === "workload.tar" ? [name, ...images] : [name])),
+    controllers: [...stage.controllers, ...(certificates === "bootstrapped" ? ["kubelet-serving-approver"] : [])],
+    runtime: [...stage.runtime, ...images],
+    kubelet: stage.kubelet,
     network: [...stage.network, ...(network.podNetwork === "flannel" ? ["flanneld"] : [])],
   };
 }

@@ -59,7 +59,6 @@ export class ControlPlane extends pulumi.ComponentResource {
         { parent: this },
       );
     }
-    this.registerOutputs({});
   }
 }
 

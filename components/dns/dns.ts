@@ -128,6 +128,5 @@ export class Dns extends pulumi.ComponentResource {
       },
       access.options(this, [account, config, ...(coming ? [] : nodes)]),
     );
-    this.registerOutputs({});
   }
 }

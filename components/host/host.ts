@@ -69,7 +69,6 @@ export class Host extends pulumi.ComponentResource {
       },
       { parent: this, ignoreChanges: ["create"], customTimeouts: { create: "5m", delete: "10m" } },
     );
-    this.registerOutputs({});
   }
 
   /** Ends when the host bears our mark. */
@@ -138,7 +137,6 @@ class UnitView extends pulumi.ComponentResource {
       ...Object.fromEntries(run.map((p) => [p.name, `${p.version} ${p.digest}`])),
     };
     super("plainkube:host:Unit", name, shown, opts);
-    this.registerOutputs({});
   }
 }
 
@@ -191,7 +189,6 @@ export class Shipment extends pulumi.ComponentResource {
         customTimeouts: { create: "10m", update: "10m" },
       },
     );
-    this.registerOutputs({});
   }
 }
 

@@ -42,7 +42,7 @@ const controllers: Plan = {
 };
 const approver: Plan = { ...nothing, units: ["plainkube-approver"] };
 const worker: Plan = {
-  stages: ["runtime"],
+  stages: ["runtime", "kubelet"],
   units: ["plainkube-containerd", "plainkube-images", "kubelet"],
   ports: workerPorts,
   needMib: 500,

@@ -25,6 +25,5 @@ export class MinimalPki extends pulumi.ComponentResource {
     this.authorities = { kubernetes: api };
     this.cluster = { admin };
     this.firstExpiry = admin.validityEnd;
-    this.registerOutputs({});
   }
 }

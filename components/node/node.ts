@@ -71,7 +71,10 @@ export class Node extends pulumi.ComponentResource {
         host,
         phase: "node",
         ...node,
-        pins: isWorker ? [...network.pins, ...binaries.stage("runtime").pins] : network.pins,
+        pins: [
+          ...network.pins,
+          ...(isWorker ? [...binaries.stage("kubelet").pins, ...binaries.stage("runtime").pins] : []),
+        ],
         // A kubelet that starts before the API is ready backs off.
         after: [network.done, ...access.ready, ...before],
       },
@@ -97,7 +100,6 @@ export class Node extends pulumi.ComponentResource {
         },
       );
     }
-    this.registerOutputs({});
   }
 }
 

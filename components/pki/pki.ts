@@ -61,7 +61,6 @@ export class CertificateAuthority extends pulumi.ComponentResource implements Ke
     );
     this.cert = cert.certPem;
     this.key = key.privateKeyPem;
-    this.registerOutputs({});
   }
 }
 
@@ -117,7 +116,6 @@ export class Certificate extends pulumi.ComponentResource implements KeyPair {
     this.cert = cert.certPem;
     this.key = key.privateKeyPem;
     this.validityEnd = cert.validityEndTime;
-    this.registerOutputs({});
   }
 }
 
@@ -198,7 +196,6 @@ export class Pki extends pulumi.ComponentResource {
       (c) => c.validityEnd,
     );
     this.firstExpiry = pulumi.all(ends).apply((all) => all.sort()[0] ?? "");
-    this.registerOutputs({});
   }
 
   /** A certificate that there is only where the configuration asks for what uses it. */

@@ -62,7 +62,6 @@ export class Users extends pulumi.ComponentResource {
       ...(own.length > 0 && { userKubeconfigs: pulumi.secret(pulumi.output(Object.fromEntries(own))) }),
       ...(isAsked && { userRequests: this.#ask(name, args, bindings) }),
     };
-    this.registerOutputs({});
   }
 
   /** Sends the requests, once the bindings are there. */

@@ -147,6 +147,5 @@ export class MetricsServer extends pulumi.ComponentResource {
       },
       access.options(this, [serviceAccount, serving, ...nodes]),
     );
-    this.registerOutputs({});
   }
 }

@@ -105,6 +105,5 @@ export class LocalPath extends pulumi.ComponentResource {
       },
       access.options(this, [account, config, ...nodes]),
     );
-    this.registerOutputs({});
   }
 }
