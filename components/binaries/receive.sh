@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Takes binaries from standard input into the store of this host, each under its SHA-256, and links their names to them.
-# Runs as root. Says which it lacks (`need SHA`, then `send`); gets exactly those, in that order, one after the other.
+# Takes binaries into the store of this host, each under its SHA-256, and links their names to them. Runs as root.
+# Says which it lacks (`need SHA`, then `send`); gets exactly those, in that order, as a tar archive by standard input.
 # The lines before this script set: now (seconds since 1970), opt (the folder of all that is placed), store (the one in it
 # for contents), entries (lines of: SHA-256, size, link).
 set -euo pipefail
@@ -25,7 +25,7 @@ mkdir -p "$store" || fail "cannot make $store on $(hostname). Free space there, 
 free_mib() { df --block-size=M --output=avail "$store" | sed -n '2s/[^0-9]//gp'; }
 # What a run that was cut off left half; one that still receives holds a lock on its file.
 for part in "$store"/.part-*; do
-  if [ -e "$part" ]; then flock -n "$part" rm -f "$part" || :; fi
+  if [ -e "$part" ]; then flock -n "$part" rm -rf "$part" || :; fi
 done
 # OpenSSL uses the processor's own instructions where coreutils may not, five times as fast.
 sha256() {
@@ -47,29 +47,50 @@ while read -r sha size _; do
 done <<<"$entries"
 echo send
 
-for sha in "${missing[@]}"; do
-  part=$(mktemp "$store/.part-XXXXXX")
-  trap 'rm -f "$part"' EXIT
-  exec 8>"$part"
-  flock 8
+if [ ${#missing[@]} -gt 0 ]; then
+  total=0
+  for sha in "${missing[@]}"; do total=$((total + sizes[$sha])); done
   # This side may never be told that the connection is lost, so there is a limit: that of a line of 100 kB/s.
+  limit=$((60 + total / 100000))
+  inbox=$(mktemp -d "$store/.part-XXXXXX")
+  trap 'rm -rf "$inbox"' EXIT
+  exec 8<"$inbox"
+  flock 8
   code=0
-  timeout $((60 + sizes[$sha] / 100000)) head -c "${sizes[$sha]}" >&8 || code=$?
-  [ $code != 124 ] || fail "$sha did not arrive on $(hostname) in $((60 + sizes[$sha] / 100000)) s. Use a faster line, then run 'pulumi up' again."
-  [ $code = 0 ] || fail "cannot write to $store on $(hostname): $(free_mib) MiB are free there." \
-    "Free $((sizes[$sha] / 1048576 + 1)) MiB for this file, then run 'pulumi up' again: what has arrived is kept."
-  got=$(stat -c %s "$part")
-  [ "$got" = "${sizes[$sha]}" ] || fail "got $got of ${sizes[$sha]} bytes of $sha on $(hostname): the connection was cut. Run 'pulumi up' again."
-  got=$(sha256 "$part")
-  if [ "$got" != "$sha" ]; then
-    echo "damaged $sha"
-    fail "SHA-256 $got arrived on $(hostname); expected $sha. It was not kept."
-  fi
-  chmod 0755 "$part"
-  mv -fT "$part" "$store/$sha"
+  said=$(timeout "$limit" tar --extract --no-same-owner --directory "$inbox" 2>&1) || code=$?
+  # What has arrived whole is kept, however it ended.
+  for sha in "${missing[@]}"; do
+    file=$inbox/$sha
+    if [ "$(stat -c %s "$file" 2>/dev/null || :)" != "${sizes[$sha]}" ]; then
+      # The sender gives what follows only when all before it was given.
+      [ "$code" != 0 ] || code="cut"
+      break
+    fi
+    got=$(sha256 "$file")
+    if [ "$got" != "$sha" ]; then
+      echo "damaged $sha"
+      fail "SHA-256 $got arrived on $(hostname); expected $sha. It was not kept."
+    fi
+    chmod 0755 "$file"
+    mv -fT "$file" "$store/$sha"
+    total=$((total - sizes[$sha]))
+  done
+  case $code,$said in
+    0,*) ;;
+    124,*) fail "$total bytes did not arrive on $(hostname) in $limit s. Use a faster line, then run 'pulumi up' again: what has arrived is kept." ;;
+    *'No space left'* | *'Disk quota exceeded'* | *'Read-only file system'* | *'Input/output error'*)
+      fail "cannot write to $store on $(hostname): $(free_mib) MiB are free there." \
+        "Free $((total / 1048576 + 1)) MiB for what is missing, then run 'pulumi up' again: what has arrived is kept."
+      ;;
+    *)
+      got=$(stat -c %s "$file" 2>/dev/null || echo 0)
+      fail "got $got of ${sizes[$sha]} bytes of $sha on $(hostname): the connection was cut. Run 'pulumi up' again: what has arrived is kept."
+      ;;
+  esac
+  rm -rf "$inbox"
   trap - EXIT
-  exec 8>&-
-done
+  exec 8<&-
+fi
 
 # A link changes at once; what ran from the old content goes on until its unit is restarted.
 while read -r sha _ link; do

@@ -1,10 +1,10 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { createReadStream, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
+import { dirname } from "node:path";
 import { createInterface } from "node:readline";
-import { pipeline } from "node:stream/promises";
-import { hashFile } from "../../toolchain/cache.ts";
+import { blobPath, hashFile } from "../../toolchain/cache.ts";
 import { hostKeyProblem } from "../host/host-key.ts";
 import { type SshTarget, withSsh } from "../host/ssh.ts";
 import type { Layout } from "../paths.ts";
@@ -67,7 +67,13 @@ async function send(
     readFileSync(new URL("./receive.sh", import.meta.url), "utf8"),
   ].join("\n");
   return withSsh(target, password, script, async ({ program, args, env }) => {
-    const ssh = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"], env });
+    // The names go to tar, and the contents from it to ssh without a way through this program.
+    const ssh = spawn(
+      "sh",
+      ["-c", 'tar -cf - --format=ustar -C "$0" -T - | "$@"', dirname(blobPath("any")), program, ...args],
+      // No files beside the files, as tar on macOS makes them for attributes.
+      { stdio: ["pipe", "pipe", "pipe"], env: { ...env, COPYFILE_DISABLE: "1" } },
+    );
     ssh.stdin.on("error", ignoreClosedPipe);
     // What is said before the host's first line may be about its key, and is told better below.
     let early: string[] | undefined = [];
@@ -86,11 +92,10 @@ async function send(
       else if (line.startsWith("damaged ")) damaged = line.slice(8);
       else if (line === "send") {
         sent = true;
-        const missing = entries.filter(({ sha256 }) => needed.has(sha256));
-        // A receiver that gives up closes the pipe; its own message says why, and its exit code is looked at below.
-        await pipeline(contents(missing), ssh.stdin).catch(ignoreClosedPipe);
+        ssh.stdin.end([...needed].map((sha256) => `${sha256}\n`).join(""));
       }
     }
+    ssh.stdin.end();
     const [code] = (await closed) as [number | null];
     const changed = code === 255 && early ? hostKeyProblem(target, early.join("\n")) : undefined;
     if (changed) throw new Error(changed);
@@ -112,13 +117,6 @@ async function send(
 function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
   if (!["EPIPE", "ECONNRESET", "ERR_STREAM_PREMATURE_CLOSE", "ERR_STREAM_DESTROYED"].includes(error.code ?? ""))
     throw error;
-}
-
-/** The content of files one after the other, each once. */
-async function* contents(files: readonly { path: string; sha256: string }[]) {
-  for (const { path } of new Map(files.map((file) => [file.sha256, file])).values()) {
-    yield* createReadStream(path, { highWaterMark: 1 << 20 });
-  }
 }
 
 if (import.meta.main) {

@@ -39,7 +39,7 @@ case $(uname -m) in x86_64) machine=amd64 ;; aarch64) machine=arm64 ;; *) machin
 [ "$machine" = "$arch" ] || problem "architecture" "$machine" "$arch" "use a host of that architecture"
 [ "$(cat /proc/1/comm)" = systemd ] || problem "init" "$(cat /proc/1/comm)" "systemd" "use a host that boots with systemd"
 
-tools=(base64 curl flock ip mount sha256sum sysctl systemctl umount)
+tools=(base64 curl flock ip mount sha256sum sysctl systemctl tar umount)
 case $netfilter in nftables) tools+=(conntrack nft) ;; iptables) tools+=(conntrack iptables) ;; esac
 for tool in "${tools[@]}"; do
   has "$tool" || problem "tool $tool" "none on PATH" "$tool" "install the package that holds it"

@@ -89,7 +89,7 @@ describe("an up on its way", () => {
     await trial("faults", () =>
       assert.match(
         output,
-        /cannot write to \/opt\/plainkube\/store on node2: 0 MiB are free there\. Free \d+ MiB for this file, then run 'pulumi up' again/,
+        /cannot write to \/opt\/plainkube\/store on node2: 0 MiB are free there\. Free \d+ MiB for what is missing, then run 'pulumi up' again/,
       ),
     );
     assert.equal(await cluster.onHost("node2", "find /opt/plainkube/store -name '.part-*'"), "");

@@ -20,6 +20,20 @@ const script = readFileSync(join(projectDirectory, "components/binaries/receive.
 const store = "/opt/plainkube/store";
 const sha = (content: string) => createHash("sha256").update(content).digest("hex");
 
+/** What the sender sends: a tar archive of files that bear the SHA-256 of what they should hold. */
+function archive(files: Readonly<Record<string, string>>): Buffer {
+  const folder = mkdtempSync(join(directory, "sent-"));
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
+  const { status, stdout } = spawnSync("tar", ["-cf", "-", "--format=ustar", "-C", folder, ...Object.keys(files)], {
+    maxBuffer: 1 << 26,
+  });
+  assert.equal(status, 0);
+  return stdout;
+}
+
+const named = (files: Readonly<Record<string, string>>): Buffer =>
+  archive(Object.fromEntries(Object.values(files).map((text) => [sha(text), text])));
+
 /** A host that is prepared, of which /opt and /var/lib are real. */
 class Receiver {
   readonly #root = mkdtempSync(join(directory, "receiver-"));
@@ -38,8 +52,11 @@ class Receiver {
     return readdirSync(this.at(store)).sort();
   }
 
-  /** Receives files by name; `sent` is what comes instead of their contents, `before` a command that runs first. */
-  run(files: Readonly<Record<string, string>>, { sent = Object.values(files).join(""), before = ":" } = {}) {
+  /** Receives files by name; `sent` is what comes instead of their archive, `before` a command that runs first. */
+  run(
+    files: Readonly<Record<string, string>>,
+    { sent = named(files), before = ":" }: { sent?: Buffer; before?: string } = {},
+  ) {
     const entries = Object.entries(files).map(
       ([name, text]) => `${sha(text)} ${Buffer.byteLength(text)} /opt/plainkube/bin/${name}`,
     );
@@ -73,12 +90,12 @@ test("files are stored under their SHA-256, linked by name, and noted as verifie
   const { ino, size } = statSync(host.at(`${store}/${sha("second")}`));
   const noted = readFileSync(host.at("/var/lib/plainkube/state/verified"), "utf8");
   assert.ok(noted.includes(`${store}/${sha("second")} ${ino} ${size} `), noted);
-  assert.equal(host.run(files, { sent: "" }).stdout, "send\nreceived 0\n");
+  assert.equal(host.run(files, { sent: Buffer.from("") }).stdout, "send\nreceived 0\n");
 });
 
 test("one that is not what it should be is named for the sender, and not kept", () => {
   const host = new Receiver();
-  const { status, stdout, stderr } = host.run({ one: "first" }, { sent: "fIrst" });
+  const { status, stdout, stderr } = host.run({ one: "first" }, { sent: archive({ [sha("first")]: "fIrst" }) });
   assert.notEqual(status, 0);
   assert.match(stdout, new RegExp(`^damaged ${sha("first")}$`, "m"));
   assert.match(
@@ -94,11 +111,26 @@ test("one that is not what it should be is named for the sender, and not kept", 
 
 test("one that breaks off is not kept, those before it are", () => {
   const host = new Receiver();
-  const { status, stderr } = host.run({ one: "first", two: "second" }, { sent: "firstsec" });
+  const { status, stderr } = host.run(
+    { one: "first", two: "second" },
+    // A block of 512 bytes for each header and content.
+    { sent: named({ one: "first", two: "second" }).subarray(0, 3 * 512 + 3) },
+  );
   assert.notEqual(status, 0);
   assert.match(
     stderr,
-    /^plainkube: got 3 of 6 bytes of \S+ on \S+: the connection was cut\. Run 'pulumi up' again\.$/m,
+    /^plainkube: got \d of 6 bytes of \S+ on \S+: the connection was cut\. Run 'pulumi up' again: what has arrived is kept\.$/m,
+  );
+  assert.deepEqual(host.stored, [sha("first")]);
+});
+
+test("an end without all that was asked for is told as a cut", () => {
+  const host = new Receiver();
+  const { status, stderr } = host.run({ one: "first", two: "second" }, { sent: named({ one: "first" }) });
+  assert.notEqual(status, 0);
+  assert.match(
+    stderr,
+    new RegExp(`^plainkube: got 0 of 6 bytes of ${sha("second")} on \\S+: the connection was cut\\.`, "m"),
   );
   assert.deepEqual(host.stored, [sha("first")]);
 });
@@ -110,14 +142,17 @@ test("a full disk is named with what is free and what is needed", () => {
   assert.notEqual(status, 0);
   assert.match(
     stderr,
-    /^plainkube: cannot write to \/opt\/plainkube\/store on \S+: 0 MiB are free there\. Free 4 MiB for this file, then run/m,
+    /^plainkube: cannot write to \/opt\/plainkube\/store on \S+: 0 MiB are free there\. Free 4 MiB for what is missing, then run/m,
   );
 });
 
 test("what a run that was cut off left half is removed, unless it still receives", () => {
   const host = new Receiver();
-  for (const name of [".part-dead", ".part-live"]) writeFileSync(host.at(`${store}/${name}`), "half");
-  const { status } = host.run({ one: "first" }, { before: `exec 7>>${store}/.part-live && flock 7` });
+  for (const name of [".part-dead", ".part-live"]) {
+    mkdirSync(host.at(`${store}/${name}`));
+    writeFileSync(host.at(`${store}/${name}/x`), "half");
+  }
+  const { status } = host.run({ one: "first" }, { before: `exec 7<${store}/.part-live && flock 7` });
   assert.equal(status, 0);
   assert.deepEqual(host.stored, [".part-live", sha("first")].sort());
 });
