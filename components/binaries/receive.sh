@@ -78,7 +78,7 @@ if [ ${#missing[@]} -gt 0 ]; then
   case $code,$said in
     0,*) ;;
     124,*) fail "$total bytes did not arrive on $(hostname) in $limit s. Use a faster line, then run 'pulumi up' again: what has arrived is kept." ;;
-    *'No space left'* | *'Disk quota exceeded'* | *'Read-only file system'* | *'Input/output error'*)
+    *'Wrote only'* | *'Cannot write'* | *'No space left'* | *'Disk quota exceeded'* | *'Read-only file system'* | *'Input/output error'*)
       fail "cannot write to $store on $(hostname): $(free_mib) MiB are free there." \
         "Free $((total / 1048576 + 1)) MiB for what is missing, then run 'pulumi up' again: what has arrived is kept."
       ;;
