@@ -94,13 +94,13 @@ async function scratch(t: TestContext): Promise<string> {
 }
 
 async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 100; tries++) {
+  for (let tries = 0; tries < 200; tries++) {
     if (await holds()) {
       return;
     }
     await sleep(50);
   }
-  assert.fail(`waited 5 s for: ${what}`);
+  assert.fail(`waited 10 s for: ${what}`);
 }
 
 /** Whether a process, or for a negative number any process of a group, is there. */
@@ -487,11 +487,25 @@ describe("remote command", () => {
     );
   });
 
-  it("leaves no connection open", async () => {
-    const inputs = { connection: connection(), create: "true" };
+  it("keeps a connection for the next command on the host, and leaves none open", async () => {
+    const logins = () => sshd.log.split("Accepted publickey").length;
+    const inputs = { connection: connection({ perDialTimeout: 14 }), create: "true" };
+    const before = logins();
     await plugin.create(REMOTE, inputs);
     await assert.rejects(plugin.create(REMOTE, { ...inputs, create: "false" }));
+    await plugin.create(REMOTE, inputs);
+    assert.equal(logins() - before, 1);
+    await Promise.all([plugin.create(REMOTE, inputs), plugin.create(REMOTE, inputs)]);
+    assert.equal(logins() - before, 2);
     await eventually("all connections closed", async () => (await openConnections(sshd.port)) === 0);
+  });
+
+  it("makes another connection when the one that was kept is lost", async () => {
+    const inputs = { connection: connection({ perDialTimeout: 13 }), create: "echo $PPID" };
+    const { state } = await plugin.create(REMOTE, inputs);
+    process.kill(Number(state.stdout), "SIGKILL");
+    const again = await plugin.create(REMOTE, inputs);
+    assert.notEqual(again.state.stdout, state.stdout);
   });
 });
 

@@ -12,16 +12,19 @@ import (
 
 // runRemote runs a command on the host of args.Connection.
 func runRemote(ctx context.Context, log logger, args commandArgs, line string) (commandResult, error) {
-	client, err := args.Connection.dial(ctx, log)
+	client, session, err := kept.session(ctx, log, args.Connection)
 	if err != nil {
 		return commandResult{}, err
 	}
-	defer discard(client)
-	session, err := client.NewSession()
-	if err != nil {
-		return commandResult{}, err
-	}
-	defer discard(session)
+	isWell := false
+	defer func() {
+		discard(session)
+		if isWell {
+			kept.keep(args.Connection, client)
+		} else {
+			discard(client)
+		}
+	}()
 	stop := context.AfterFunc(ctx, func() {
 		_ = session.Signal(ssh.SIGTERM)
 		_ = client.Close()
@@ -45,6 +48,9 @@ func runRemote(ctx context.Context, log logger, args commandArgs, line string) (
 	session.Stdout, session.Stderr = output.out, output.err
 	err = session.Run(line)
 	var missing *ssh.ExitMissingError
+	var failed *ssh.ExitError
+	// A command that is cancelled closes its client, now or a moment later.
+	isWell = stop() && (err == nil || errors.As(err, &failed))
 	switch {
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
