@@ -51,7 +51,11 @@ test("each phase ships the files that the golden tests show, and keys as secrets
   };
   for (const host of spec.hosts) {
     for (const [phase, payload] of Object.entries(payloadsOf(spec, host))) {
-      const name = `${host.name}-${phase}${phase === "control-plane" ? "-shipment" : ""}`;
+      const names: Record<string, string> = {
+        "control-plane": "control-plane-shipment",
+        controllers: "control-plane-controllers",
+      };
+      const name = `${host.name}-${names[phase] ?? phase}`;
       const apply = program.resources.find((r) => r.name === `${name}-apply`);
       assert.ok(apply && isSecret(apply.inputs.stdin), name);
       const script = String(plain(apply.inputs.stdin));

@@ -412,7 +412,7 @@ test("a host's root is made first and removed last; all else on the host goes wi
         continue;
       }
       assert.equal(r.deletedWith, root.urn, r.name);
-      const remove = /^if .*exec bash -s -- (control-plane|runtime|node) remove; else/;
+      const remove = /^if .*exec bash -s -- (control-plane|controllers|runtime|node) remove; else/;
       if (r.name.endsWith("-apply")) assert.match(String(plain(r.inputs.delete)), remove, r.name);
       else assert.equal(r.inputs.delete, undefined, `${r.name} leaves the reset to the root`);
       assert.equal(r.inputs.triggers, undefined, `${r.name} is never replaced, as a replacement would run twice`);
@@ -539,10 +539,10 @@ function unmarked(value: unknown): unknown {
  * sshd's default of MaxStartups (10:30:100) counts connections that have not logged in yet.
  */
 const connections: Record<string, Record<string, number>> = {
-  dev: { "10.90.23.41": 9, "10.90.23.42": 7 },
-  custom: { "172.31.5.10": 8, "172.31.5.11": 7, "172.31.5.12": 7 },
+  dev: { "10.90.23.41": 10, "10.90.23.42": 7 },
+  custom: { "172.31.5.10": 9, "172.31.5.11": 7, "172.31.5.12": 7 },
   "api-only": { "10.90.23.41": 5 },
-  flannel: { "10.90.23.41": 9, "10.90.23.42": 7 },
+  flannel: { "10.90.23.41": 10, "10.90.23.42": 7 },
 };
 
 test("users get bindings, a kubeconfig of their own and a context in the administrator's", async () => {
@@ -611,22 +611,22 @@ const kubeletSecrets = {
 const proxySecrets = ["0600 /etc/plainkube/kubeconfig/kube-proxy.yaml"];
 const flannelSecrets = ["0600 /etc/plainkube/kubeconfig/flannel.yaml"];
 const pair = (name: string) => [`0600 /etc/plainkube/pki/${name}.crt`, `0600 /etc/plainkube/pki/${name}.key`];
-const controlPlaneSecrets = (cluster: string, { kubelet }: ClusterSpec) => [
+const controlPlaneSecrets = (cluster: string) => [
   "0644 /etc/plainkube/pki/etcd/ca.crt",
   ...["etcd/server", "etcd/peer", "apiserver-etcd-client"].flatMap(pair),
   "0644 /etc/plainkube/pki/ca.crt",
-  ...(cluster === "api-only" ? [] : ["0600 /etc/plainkube/pki/ca.key"]),
   ...pair("apiserver"),
   ...(cluster === "api-only" ? [] : pair("apiserver-kubelet-client")),
   "0644 /etc/plainkube/pki/front-proxy-ca.crt",
   ...pair("front-proxy-client"),
-  ...(kubelet.certificates === "bootstrapped" ? pair("kubelet-serving-approver") : []),
   "0600 /etc/plainkube/pki/sa.pub",
   "0600 /etc/plainkube/pki/sa.key",
-  ...(cluster === "api-only"
-    ? []
-    : ["controller-manager", "scheduler"].map((name) => `0600 /etc/plainkube/kubeconfig/${name}.yaml`)),
   "0600 /etc/plainkube/encryption.yaml",
+];
+const controllerSecrets = ({ kubelet }: ClusterSpec) => [
+  "0600 /etc/plainkube/pki/ca.key",
+  ...(kubelet.certificates === "bootstrapped" ? pair("kubelet-serving-approver") : []),
+  ...["controller-manager", "scheduler"].map((name) => `0600 /etc/plainkube/kubeconfig/${name}.yaml`),
 ];
 const hostKubeconfigs = [
   "0600 /etc/plainkube/kubeconfig/admin.yaml",
@@ -656,14 +656,26 @@ test("each phase ships the files that the golden tests show, and the keys that i
         const network = [...proxySecrets, ...(cluster === "flannel" ? flannelSecrets : [])];
         const expected: Record<string, readonly string[]> = {
           "control-plane": [
-            ...controlPlaneSecrets(cluster, spec),
+            ...controlPlaneSecrets(cluster),
             ...(spec.apiServer.hostKubeconfigs ? hostKubeconfigs : []),
           ],
+          controllers: controllerSecrets(spec),
           runtime: [],
           node: [...(host.isWorker ? kubeletSecrets[spec.kubelet.certificates] : []), ...network],
         };
         assert.deepEqual(secrets, expected[phase], name);
       }
+    }
+  });
+});
+
+test("the controllers start anew with keys and certificates that come in the API server's phase", () => {
+  each((cluster) => {
+    for (const { name, inputs } of ofType(cluster, "random:index/randomId:RandomId")) {
+      if (!name.endsWith("-attempt")) continue;
+      const { rests } = inputs.keepers as Record<string, unknown>;
+      if (!name.endsWith("-controllers-attempt")) assert.equal(rests, undefined, name);
+      else assert.match(String(rests), /^[0-9a-f]{64}$/, name);
     }
   });
 });
