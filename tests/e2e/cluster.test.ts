@@ -185,7 +185,7 @@ describe("one changed flag", () => {
     assert.match(preview, /\+ +--v=3/);
     // The unit, the shipment, and the shipment's attempt number.
     assert.match(preview, /~ 2 to update\s+\+-1 to replace\s+3 changes/);
-    assert.match(preview, /RandomId::node1-control-plane-shipment-attempt/);
+    assert.match(preview, /RandomId::node1-control-plane-controllers-attempt/);
 
     const earlier = await cluster.invocations();
     await cluster.up();

@@ -460,7 +460,7 @@ export function securityTests(cluster: () => TestCluster, watch = new ProcessWat
             await lab.stack.configure({ ...lab.config, "plainkube:overrides": { kubeProxy: { flags: { v: 1 } } } });
             const byPlugin = await lab.failingUp();
             const exported = JSON.parse(await exportedState(lab)).deployment.resources as { urn: string }[];
-            const urn = exported.find((r) => r.urn.endsWith("::node2-binaries-network"))?.urn ?? "";
+            const urn = exported.find((r) => r.urn.endsWith("::node2-binaries-rest"))?.urn ?? "";
             const byUpload = await lab.failingUp("--target-replace", urn);
             for (const [way, said] of Object.entries({ byPlugin, byUpload })) {
               for (const part of ["10.90.23.42:22", got, expected, "knownHostsFile", "installed anew"])

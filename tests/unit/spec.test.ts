@@ -101,16 +101,16 @@ test("a host gets what the system and its roles need, and no more", () => {
     udpPorts: [],
     needMib: 250,
     needLibMib: 300,
-    binaries: { "control-plane": ["etcd", "kube-apiserver"], runtime: [], network: [] },
+    binaries: { "control-plane": ["etcd", "kube-apiserver"], runtime: [], controllers: [], kubelet: [], network: [] },
   });
   const [controlPlane, worker] = plans(config);
   assert.deepEqual(
     [controlPlane?.stages, controlPlane?.units.length, controlPlane?.ports.length, controlPlane?.needMib],
-    [["control-plane", "network"], 6, 8, 700],
+    [["control-plane", "controllers", "network"], 6, 8, 700],
   );
   assert.deepEqual(
     [worker?.stages, worker?.units.length, worker?.ports.length, worker?.needMib],
-    [["runtime", "network"], 5, 4, 700],
+    [["runtime", "kubelet", "network"], 5, 4, 700],
   );
 });
 
