@@ -27,7 +27,7 @@ while [ -n "$(missing)" ] || [ -z "$peer" ]; do
     answers[${BASH_REMATCH[1]}]=$answer
   fi
   last=$answer
-  if [ -z "$peer" ] && answer=$(curl -sfS --connect-timeout 0.5 --max-time 4 "$url/peer" 2>&1); then peer=$answer; fi
+  if [ -z "$peer" ] && answer=$(curl -sfS --connect-timeout 0.5 --max-time 2 "$url/peer" 2>&1); then peer=$answer; fi
   [ -z "$(missing)" ] || sleep 0.1
 done
 for node in $nodes; do echo "${answers[$node]}"; done

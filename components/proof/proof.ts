@@ -60,8 +60,18 @@ export class Proof extends pulumi.ComponentResource {
             spec: {
               ...(!coming && { affinity }),
               automountServiceAccountToken: false,
-              // A question that was lost while the network came up is asked again after a second, not after five.
-              ...(hasDns ? { dnsConfig: { options: [{ name: "timeout", value: "1" }] } } : { dnsPolicy: "Default" }),
+              // A question that was lost while the network came up is asked again after a second, not after five, and for no
+              // other name first.
+              ...(hasDns
+                ? {
+                    dnsConfig: {
+                      options: [
+                        { name: "timeout", value: "1" },
+                        { name: "ndots", value: "1" },
+                      ],
+                    },
+                  }
+                : { dnsPolicy: "Default" }),
               terminationGracePeriodSeconds: 5,
               securityContext: { runAsNonRoot: true, runAsUser: 65532, seccompProfile: { type: "RuntimeDefault" } },
               topologySpreadConstraints: [coming ?? spreadOver(spec, labels)],
