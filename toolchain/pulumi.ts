@@ -21,6 +21,12 @@ const recipeOfPlugin: Readonly<Record<Plugin, string>> = {
   command: "plugin-command",
 };
 
+/**
+ * What stands in our homes where the CLI would make a folder for a log of each command: with every detail, compressed and encrypted,
+ * which takes nearly half of the engine's time in a preview. It has no setting; where it cannot make the folder, it keeps no log.
+ */
+const noLogs = "logs";
+
 /** Where an engine with this home finds a plugin. */
 const pluginPath = (home: string, plugin: Plugin) =>
   join(home, "plugins", `resource-${plugin}-v${pluginVersions[plugin]}`, `pulumi-resource-${plugin}`);
@@ -92,7 +98,7 @@ async function installedCli(): Promise<string | undefined> {
 
 function homeKey(cli: string | undefined): string {
   const names = new Set(["pulumi", "language-nodejs", ...Object.values(recipeOfPlugin)]);
-  const parts = [cli ?? "own", ...[...names].map((name) => recipeKey(recipe(name), hostArch()))];
+  const parts = [cli ?? "own", noLogs, ...[...names].map((name) => recipeKey(recipe(name), hostArch()))];
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 16);
 }
 
@@ -113,6 +119,7 @@ async function furnish(home: string, cli: string | undefined, log: Log): Promise
   await removeTree(home);
   const bin = join(home, "bin");
   await fs.mkdir(bin, { recursive: true });
+  await fs.writeFile(join(home, noLogs), "");
   const inventory: Record<string, number> = {};
   if (cli === undefined) {
     const files = await obtainProgram(cliRelease(arch), [recipe("pulumi"), recipe("language-nodejs")], log);
