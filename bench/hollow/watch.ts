@@ -1,0 +1,60 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { sleep } from "../../lab/shell.ts";
+
+/** Objects of a kind as they change: what the fields of each are now. */
+export class Watch {
+  readonly #objects = new Map<string, string[]>();
+  readonly #child: ChildProcess;
+  #ended = false;
+
+  /** `kubectl`: the command up to the verb; `what`: arguments of `get`; `fields`: paths in the object, beside its name. */
+  constructor(kubectl: readonly string[], what: readonly string[], fields: readonly string[]) {
+    const printed = ["{.type}", "{.object.metadata.name}", ...fields.map((field) => `{.object${field}}`)].join("|");
+    const [program = "", ...args] = [
+      ...kubectl,
+      "get",
+      ...what,
+      "--watch",
+      "--output-watch-events",
+      "--output",
+      `jsonpath=${printed}{"\\n"}`,
+    ];
+    this.#child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
+    this.#child.once("close", () => {
+      this.#ended = true;
+    });
+    if (this.#child.stdout) {
+      createInterface(this.#child.stdout).on("line", (line) => {
+        const [event, name = "", ...values] = line.split("|");
+        if (event === "DELETED") this.#objects.delete(name);
+        else if (event === "ADDED" || event === "MODIFIED") this.#objects.set(name, values);
+      });
+    }
+  }
+
+  /** How many objects there are whose fields pass. */
+  count(passes: (values: readonly string[]) => boolean = () => true): number {
+    return [...this.#objects.values()].filter(passes).length;
+  }
+
+  /** Waits until so many objects pass. Returns the seconds that took, or undefined after the time limit. */
+  async until(
+    count: number,
+    passes: (values: readonly string[]) => boolean,
+    limitSeconds: number,
+  ): Promise<number | undefined> {
+    const began = performance.now();
+    for (;;) {
+      const seconds = (performance.now() - began) / 1000;
+      if (this.count(passes) >= count) return seconds;
+      if (this.#ended) throw new Error("the watch ended; kubectl's message stands above");
+      if (seconds > limitSeconds) return undefined;
+      await sleep(50);
+    }
+  }
+
+  stop(): void {
+    this.#child.kill();
+  }
+}
