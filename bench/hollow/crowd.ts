@@ -51,20 +51,18 @@ export class Crowd {
     const archive = await onHost(this.#instance, this.#controlPlane, issue, script);
     const unpack = "base64 --decode | tar --extract --directory=/opt/hollow/kubeconfigs";
     await onHost(this.#instance, crowdHost.name, unpack, archive);
-    await onHost(
-      this.#instance,
-      crowdHost.name,
-      `for i in $(seq ${first} ${last}); do echo "hollow@$i.service"; done | xargs systemctl start --no-block`,
-    );
+    // A kubelet looks its own name up, and waits for the answer before it registers.
+    const known = `for i in $(seq ${first} ${last}); do echo "${crowdHost.address} hollow-$i"; done >>/etc/hosts`;
+    const begin = `for i in $(seq ${first} ${last}); do echo "hollow@$i.service"; done | xargs systemctl start --no-block`;
+    await onHost(this.#instance, crowdHost.name, `${known}; ${begin}`);
   }
 
-  /** Resident memory of all nodes together in MiB, and their processor time in seconds. */
+  /** Memory of all nodes together in MiB, what they share counted once, and their processor time in seconds. */
   async taken(): Promise<{ readonly memoryMiB: number; readonly cpuSeconds: number; readonly processes: number }> {
-    // Together they share the program's pages: each page counts once per process.
     const text = await onHost(
       this.#instance,
       crowdHost.name,
-      `for pid in $(pgrep --exact kubemark); do awk '/^Rss:/ { print $2 }' "/proc/$pid/smaps_rollup"; awk '{ print "t", $14 + $15 }' "/proc/$pid/stat"; done | awk '$1 == "t" { ticks += $2; n++; next } { kib += $1 } END { print kib + 0, ticks + 0, n + 0 }'`,
+      `for pid in $(pgrep --exact kubemark); do awk '/^Pss:/ { print $2 }' "/proc/$pid/smaps_rollup"; awk '{ print "t", $14 + $15 }' "/proc/$pid/stat"; done | awk '$1 == "t" { ticks += $2; n++; next } { kib += $1 } END { print kib + 0, ticks + 0, n + 0 }'`,
     );
     const [kib = 0, ticks = 0, processes = 0] = text.trim().split(" ").map(Number);
     return { memoryMiB: kib / 1024, cpuSeconds: ticks / 100, processes };

@@ -39,6 +39,7 @@ export async function hollow(options: HollowOptions = {}): Promise<void> {
   const { nodes = 200 } = options;
   const { pods = 5 * nodes, services = 500, more = 0, network = {} } = options;
   await destroyInstance(name, directory, log);
+  await rm(directory, { recursive: true, force: true });
   try {
     const cluster = await makeCluster(network);
     const crowd = new Crowd(cluster.instance, host, `https://${address}:6443`);

@@ -5,32 +5,30 @@ import { sleep } from "../../lab/shell.ts";
 /** Objects of a kind as they change: what the fields of each are now. */
 export class Watch {
   readonly #objects = new Map<string, string[]>();
-  readonly #child: ChildProcess;
-  #ended = false;
+  readonly #command: readonly string[];
+  #child: ChildProcess | undefined;
 
   /** `kubectl`: the command up to the verb; `what`: arguments of `get`; `fields`: paths in the object, beside its name. */
   constructor(kubectl: readonly string[], what: readonly string[], fields: readonly string[]) {
     const printed = ["{.type}", "{.object.metadata.name}", ...fields.map((field) => `{.object${field}}`)].join("|");
-    const [program = "", ...args] = [
-      ...kubectl,
-      "get",
-      ...what,
-      "--watch",
-      "--output-watch-events",
-      "--output",
-      `jsonpath=${printed}{"\\n"}`,
-    ];
-    this.#child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
-    this.#child.once("close", () => {
-      this.#ended = true;
+    const format = `jsonpath=${printed}{"\\n"}`;
+    this.#command = [...kubectl, "get", ...what, "--watch", "--output-watch-events", "--output", format];
+    this.#begin();
+  }
+
+  #begin(): void {
+    const [program = "", ...args] = this.#command;
+    const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
+    this.#child = child;
+    // The API server ends a watch that does not keep up: a new one begins with what is there.
+    child.once("close", () => {
+      if (this.#child === child) this.#begin();
     });
-    if (this.#child.stdout) {
-      createInterface(this.#child.stdout).on("line", (line) => {
-        const [event, name = "", ...values] = line.split("|");
-        if (event === "DELETED") this.#objects.delete(name);
-        else if (event === "ADDED" || event === "MODIFIED") this.#objects.set(name, values);
-      });
-    }
+    createInterface(child.stdout).on("line", (line) => {
+      const [event, name = "", ...values] = line.split("|");
+      if (event === "DELETED") this.#objects.delete(name);
+      else if (event === "ADDED" || event === "MODIFIED") this.#objects.set(name, values);
+    });
   }
 
   /** How many objects there are whose fields pass. */
@@ -48,13 +46,14 @@ export class Watch {
     for (;;) {
       const seconds = (performance.now() - began) / 1000;
       if (this.count(passes) >= count) return seconds;
-      if (this.#ended) throw new Error("the watch ended; kubectl's message stands above");
       if (seconds > limitSeconds) return undefined;
       await sleep(50);
     }
   }
 
   stop(): void {
-    this.#child.kill();
+    const child = this.#child;
+    this.#child = undefined;
+    child?.kill();
   }
 }
