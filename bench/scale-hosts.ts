@@ -5,17 +5,23 @@ export interface ScaleHost {
   readonly name: string;
   readonly address: string;
   readonly roles: readonly ("control-plane" | "worker")[];
+  readonly taints?: readonly { readonly key: string; readonly effect: "NoSchedule" }[];
 }
 
-/** One host for the control plane alone and `workers` hosts for pods, at consecutive addresses from `first` on. */
+/** The control plane's host has a kubelet, too, but takes no ordinary pods: without one, kube-proxy waits there for half a minute. */
+const control = {
+  name: "control",
+  roles: ["control-plane", "worker"],
+  taints: [{ key: "node-role.kubernetes.io/control-plane", effect: "NoSchedule" }],
+} as const;
+
+/** One host for the control plane and `workers` hosts for pods, at consecutive addresses from `first` on. */
 export function scaleHosts(workers: number, first = "10.90.23.41"): ScaleHost[] {
   if (!Number.isInteger(workers) || workers < 1) throw new Error(`workers: got ${workers}, expected 1 or more`);
   const start = first.split(".").reduce((sum, octet) => sum * 256 + Number(octet), 0);
   const address = (i: number) => [24, 16, 8, 0].map((shift) => Math.floor((start + i) / 2 ** shift) % 256).join(".");
   return Array.from({ length: workers + 1 }, (_, i) =>
-    i === 0
-      ? { name: "control", address: address(i), roles: ["control-plane"] }
-      : { name: `worker${i}`, address: address(i), roles: ["worker"] },
+    i === 0 ? { ...control, address: address(i) } : { name: `worker${i}`, address: address(i), roles: ["worker"] },
   );
 }
 

@@ -9,7 +9,12 @@ import { devConfig, hostKey, specOf } from "./clusters.ts";
 
 test("hosts: one for the control plane, the rest for pods, at addresses one after the other", () => {
   assert.deepEqual(scaleHosts(2), [
-    { name: "control", address: "10.90.23.41", roles: ["control-plane"] },
+    {
+      name: "control",
+      address: "10.90.23.41",
+      roles: ["control-plane", "worker"],
+      taints: [{ key: "node-role.kubernetes.io/control-plane", effect: "NoSchedule" }],
+    },
     { name: "worker1", address: "10.90.23.42", roles: ["worker"] },
     { name: "worker2", address: "10.90.23.43", roles: ["worker"] },
   ]);
