@@ -58,23 +58,24 @@ export async function scale({ workers = [2, 4, 8], addTo = 4, results }: ScaleOp
     .filter((line) => line !== "")
     .map((line) => JSON.parse(line));
   for (const count of workers) {
-    const figures = await firstUp(count, count === addTo);
-    all.push(figures);
-    if (results !== undefined) await appendFile(results, `${JSON.stringify(figures)}\n`);
+    await firstUp(count, count === addTo, async (figures) => {
+      all.push(figures);
+      if (results !== undefined) await appendFile(results, `${JSON.stringify(figures)}\n`);
+    });
   }
   printAll(all);
 }
 
 /** A first `up` on new hosts; then, if wanted, a second with one worker more. */
-async function firstUp(workers: number, addOne: boolean): Promise<Figures> {
+async function firstUp(workers: number, addOne: boolean, note: (figures: Figures) => Promise<void>): Promise<void> {
   await destroyInstance(name, directory, log);
   await rm(directory, { recursive: true, force: true });
   try {
     const { instance, stack } = await open(scaleHosts(workers));
     log(`pulumi up of ${workers} workers`);
     const { output: _, ...figures } = await up(instance, stack, workers);
+    await note(figures);
     if (addOne) await add(workers, figures);
-    return figures;
   } finally {
     await destroyInstance(name, directory, log);
     await rm(directory, { recursive: true, force: true });

@@ -47,8 +47,12 @@ export class Proof extends pulumi.ComponentResource {
     const names = [{ matchExpressions: [{ key: hostname, operator: "In", values: asked }] }];
     // Pods may be made before all nodes have joined; they wait for them. Old schedulers do not look again when a node's
     // taint goes, unless that very node had refused the pod: there the nodes are registered first, and count by name.
+    // Pods of the Deployment's earlier form do not count: where they stood when they go, none of the new ones would.
     const spread = atLeast(spec.versions.kubernetes, "1.34")
-      ? { after: [space], constraint: { minDomains: asked.length, nodeTaintsPolicy: "Honor" } }
+      ? {
+          after: [space],
+          constraint: { minDomains: asked.length, nodeTaintsPolicy: "Honor", matchLabelKeys: ["pod-template-hash"] },
+        }
       : {
           after: [space, ...nodes],
           pod: {
