@@ -12,7 +12,9 @@ export class Watch {
   constructor(kubectl: readonly string[], what: readonly string[], fields: readonly string[]) {
     const printed = ["{.type}", "{.object.metadata.name}", ...fields.map((field) => `{.object${field}}`)].join("|");
     const format = `jsonpath=${printed}{"\\n"}`;
-    this.#command = [...kubectl, "get", ...what, "--watch", "--output-watch-events", "--output", format];
+    // More than a chunk would come as lists in a list, without a name.
+    const whole = ["--watch", "--output-watch-events", "--chunk-size=0"];
+    this.#command = [...kubectl, "get", ...what, ...whole, "--output", format];
     this.#begin();
   }
 

@@ -37,8 +37,9 @@ sync() {
   touch /run/plainkube/routes.ready
 }
 
-# The watch before the list: nothing is missed between them. What is there comes again in it, and changes nothing.
-exec 3< <(exec /opt/plainkube/bin/kubectl get nodes --watch --output-watch-events --output \
+# The watch before the list: nothing is missed between them. What is there comes again in it, and changes nothing. In chunks,
+# which is how kubectl lists more than 500, it would come as lists in a list, without names.
+exec 3< <(exec /opt/plainkube/bin/kubectl get nodes --watch --output-watch-events --chunk-size=0 --output \
   'jsonpath={.type}|{.object.metadata.name}|{.object.spec.podCIDR}|{.object.status.addresses[?(@.type=="InternalIP")].address}{"\n"}')
 watch=$!
 # This process ends last, whatever ends it, so that systemd sees the unit empty, with cgroup v1 too.
