@@ -219,9 +219,13 @@ async function serve({ instance, kubectl, look }: Cluster, services: number): Pr
   printPhase(`${services} Services with ${endpoints} endpoints each`, before, await look());
   const syncs = grown(proxyBefore, proxyAfter, "kubeproxy_sync_proxy_rules_duration_seconds_count");
   const inSyncs = grown(proxyBefore, proxyAfter, "kubeproxy_sync_proxy_rules_duration_seconds_sum");
-  const rules = await onHost(instance, host, "iptables-save | wc -l");
+  const rules = await onHost(
+    instance,
+    host,
+    "{ iptables-save | grep KUBE; nft list table ip kube-proxy; } 2>/dev/null | wc -l",
+  );
   console.log(
-    `  made in ${made.toFixed(1)} s; kube-proxy wrote its rules ${syncs} times, ${inSyncs.toFixed(1)} s together; ${rules.trim()} lines of iptables-save`,
+    `  made in ${made.toFixed(1)} s; kube-proxy wrote its rules ${syncs} times, ${inSyncs.toFixed(1)} s together; ${rules.trim()} lines of rules`,
   );
 }
 
