@@ -75,7 +75,9 @@ export function printPhase(title: string, before: Look, after: Look): void {
   const fsync = quantile(before.etcd, after.etcd, "etcd_disk_wal_fsync_duration_seconds", 0.99, () => true);
   console.log(`\n${title} (${seconds.toFixed(1)} s)`);
   for (const [unit, now] of after.units) {
-    const cpu = now.cpuSeconds - (before.units.get(unit)?.cpuSeconds ?? 0);
+    const earlier = before.units.get(unit)?.cpuSeconds ?? 0;
+    // One that has started anew counts from nothing.
+    const cpu = now.cpuSeconds - (now.cpuSeconds < earlier ? 0 : earlier);
     console.log(
       `  ${unit.padEnd(24)} ${padded(now.memoryMiB.toFixed(0), 6)} MiB  ${padded(cpu.toFixed(1), 6)} CPU s  ${padded(((cpu / seconds) * 100).toFixed(0), 4)} % of one core`,
     );
