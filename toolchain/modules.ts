@@ -133,6 +133,15 @@ export const recipes: readonly Recipe[] = [
   },
   etcd("3.6.8", "etcd"),
   kubernetes("1.36.3", "kubernetes", ["kubeadm"]),
+  {
+    // Kubelets without containers, for the simulation of large clusters (`bench/hollow`); from the same pinned module.
+    name: "kubemark",
+    version: "1.36.3",
+    dir: "kubernetes",
+    packages: { kubemark: "k8s.io/kubernetes/cmd/kubemark" },
+    set: kubernetesVersion("1.36.3"),
+    disk: 6,
+  },
   etcd("3.5.7", "etcd-3.5"),
   kubernetes("1.35.4", "kubernetes-1.35"),
   kubernetes("1.34.10", "kubernetes-1.34"),

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { remote, type types } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
+import { barrier } from "../barrier.ts";
 import type { Pin } from "../binaries/pins.ts";
 import { linkOf } from "../binaries/stages.ts";
 import { type Layout, layoutOf } from "../paths.ts";
@@ -94,8 +95,11 @@ export class Host extends pulumi.ComponentResource {
 
 /** Claims all hosts, none before all were found ready. Returns them. */
 export function claimAll(hosts: readonly Host[]): readonly Host[] {
-  const roots = hosts.map(({ root }) => root);
-  for (const host of hosts) host.claim(roots);
+  const ready = barrier(
+    "hosts-ready",
+    hosts.map(({ root }) => root),
+  );
+  for (const host of hosts) host.claim(ready);
   return hosts;
 }
 

@@ -1,57 +1,65 @@
 #!/usr/bin/env bash
 # Keeps a route to each node's pods, as the API lists the nodes: a host that joins or leaves touches no other host's files.
-# Routes carry protocol 112, so that they are found again.
+# Routes carry protocol 112, so that they are found again. All nodes are listed once; after that the API tells what changes,
+# so that a node that joins costs each host one event, not a list.
 set -euo pipefail
 : "${KUBECONFIG:?}" "${NODE_NAME:?}"
 rm -f /run/plainkube/routes.ready
-kubectl=/opt/plainkube/bin/kubectl
+
+# Node → its pod CIDR and its address, of other nodes that have both.
 declare -A routes=()
 
-# node NAME CIDR ADDRESS: a node as it is now; without the last two it has no pods.
-node() {
-  local name=$1 route=${3:+$2 via $3}
-  if [ "$name" = "$NODE_NAME" ] || [ "${routes[$name]:-}" = "$route" ]; then return; fi
-  # With its gateway: what another node has got since stays.
-  if [ -n "${routes[$name]:-}" ]; then route delete "${routes[$name]}" 2>/dev/null || :; fi
-  unset "routes[$name]"
-  if [ -n "$route" ]; then
-    route replace "$route"
-    routes[$name]=$route
+# Takes over what an event says; true if a route changes by it. Other updates (heartbeats) pass by.
+note() {
+  local event=$1 node=$2 cidr=$3 via=${4%% *} before=${routes[$2]:-}
+  if [ "$event" = DELETED ] || [ "$node" = "$NODE_NAME" ] || [ -z "$cidr" ] || [ -z "$via" ]; then
+    unset "routes[$node]"
+  else
+    routes[$node]="$cidr $via"
   fi
-}
-# route VERB "CIDR via ADDRESS"
-route() {
-  local cidr via
-  read -r cidr _ via <<<"$2"
-  ip route "$1" "$cidr" via "$via" proto 112
+  [ "${routes[$node]:-}" != "$before" ]
 }
 
-# Begun first, so that nothing is missed between the list and it. Heartbeats pass by: they change nothing of this.
-exec 3< <(exec "$kubectl" get nodes --watch --output-watch-events --output \
-  'jsonpath={.type} {.object.metadata.name} {.object.spec.podCIDR} {.object.status.addresses[?(@.type=="InternalIP")].address}{"\n"}')
+# One `ip` for all that differs. One route that cannot be made does not keep back the others; the unit then starts again.
+sync() {
+  local cidr via wanted='' there
+  for route in "${routes[@]}"; do wanted+="$route"$'\n'; done
+  there=$(ip -o route show proto 112 | cut -d' ' -f1,3)
+  {
+    comm -23 <(sort <<<"$wanted") <(sort <<<"$there") | while read -r cidr via; do
+      if [ -n "$via" ]; then echo "route replace $cidr via $via proto 112"; fi
+    done
+    # A share that another node has now was replaced above.
+    comm -13 <(cut -d' ' -f1 <<<"$wanted" | sort) <(cut -d' ' -f1 <<<"$there" | sort) | while read -r cidr; do
+      if [ -n "$cidr" ]; then echo "route delete $cidr proto 112"; fi
+    done
+  } | ip -force -batch -
+  touch /run/plainkube/routes.ready
+}
+
+# The watch before the list: nothing is missed between them. What is there comes again in it, and changes nothing. In chunks,
+# which is how kubectl lists more than 500, it would come as lists in a list, without names.
+exec 3< <(exec /opt/plainkube/bin/kubectl get nodes --watch --output-watch-events --chunk-size=0 --output \
+  'jsonpath={.type}|{.object.metadata.name}|{.object.spec.podCIDR}|{.object.status.addresses[?(@.type=="InternalIP")].address}{"\n"}')
 watch=$!
 # This process ends last, whatever ends it, so that systemd sees the unit empty, with cgroup v1 too.
 trap 'kill -KILL "$watch" 2>/dev/null || :; wait "$watch" || :' EXIT
 trap 'exit 0' TERM
-
-# The list says what is no more; from then on each change of a node is one of the watch's lines, and asks the API nothing.
-nodes=$("$kubectl" get nodes --output \
-  'jsonpath={range .items[?(@.spec.podCIDR)]}{.metadata.name} {.spec.podCIDR} {.status.addresses[?(@.type=="InternalIP")].address}{"\n"}{end}')
-while read -r name cidr via _; do
-  if [ -n "$via" ]; then node "$name" "$cidr" "$via"; fi
+nodes=$(/opt/plainkube/bin/kubectl get nodes --output \
+  'jsonpath={range .items[*]}{.metadata.name}|{.spec.podCIDR}|{.status.addresses[?(@.type=="InternalIP")].address}{"\n"}{end}')
+while IFS='|' read -r node cidr via; do
+  if [ -n "$node" ]; then note ADDED "$node" "$cidr" "$via" || :; fi
 done <<<"$nodes"
-while read -r cidr via; do
-  case " ${routes[*]} " in *" $cidr via $via "*) continue ;; esac
-  ip route delete "$cidr" via "$via" proto 112
-done < <(ip -o route show proto 112 | awk '{ print $1, $3 }')
-touch /run/plainkube/routes.ready
+sync
 
-while read -r event name cidr via _ <&3; do
-  case $event in
-    # A node that has no pod CIDR yet says its address in the place of it.
-    ADDED | MODIFIED) if [ -n "$via" ]; then node "$name" "$cidr" "$via"; else node "$name"; fi ;;
-    DELETED) node "$name" ;;
-  esac
+while IFS='|' read -r event node cidr via <&3; do
+  changed=
+  if note "$event" "$node" "$cidr" "$via"; then changed=yes; fi
+  # What came meanwhile counts in the same go.
+  while read -r -t 0 -u 3 && IFS='|' read -r event node cidr via <&3; do
+    if note "$event" "$node" "$cidr" "$via"; then changed=yes; fi
+  done
+  if [ -n "$changed" ]; then sync; fi
 done
 echo "the watch of nodes ended; systemd starts it again" >&2
 exit 1

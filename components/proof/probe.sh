@@ -7,7 +7,11 @@ set -euo pipefail
 declare -A answers=()
 peer='' last='no answer'
 if [ "$by_name" = false ]; then peer='not asked'; fi
+read -ra expected <<<"$nodes"
 deadline=$((SECONDS + seconds))
+# Answers in a row without news. The Service chooses any pod each time: of many nodes most have answered before, and a pause
+# after each answer would leave no time to meet the last.
+stale=0
 missing() {
   local node
   for node in $nodes; do
@@ -24,11 +28,17 @@ while [ -n "$(missing)" ] || [ -z "$peer" ]; do
     exit 1
   fi
   if answer=$(curl -sS --connect-timeout 0.5 --max-time 2 "$url" 2>&1) && [[ $answer =~ \"node\":\"([^\"]+)\" ]]; then
+    if [ -n "${answers[${BASH_REMATCH[1]}]:-}" ]; then stale=$((stale + 1)); else stale=0; fi
     answers[${BASH_REMATCH[1]}]=$answer
+  else
+    stale=${#expected[@]}
   fi
   last=$answer
   if [ -z "$peer" ] && answer=$(curl -sfS --connect-timeout 0.5 --max-time 2 "$url/peer" 2>&1); then peer=$answer; fi
-  [ -z "$(missing)" ] || sleep 0.1
+  if [ "$stale" -ge "${#expected[@]}" ]; then
+    stale=0
+    sleep 0.1
+  fi
 done
 for node in $nodes; do echo "${answers[$node]}"; done
 if [ "$by_name" = true ]; then echo "$peer"; fi

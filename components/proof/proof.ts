@@ -2,6 +2,7 @@ import { remote } from "@pulumi/command";
 import * as kubernetes from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import type { Access } from "../access/access.ts";
+import { barrier } from "../barrier.ts";
 import { bareScript } from "../host/bare.ts";
 import { rootShell, wholeScript } from "../host/shipment.ts";
 import { imageRefs } from "../images.ts";
@@ -116,6 +117,7 @@ export class Proof extends pulumi.ComponentResource {
       access.options(this, [space]),
     );
     this.address = service.spec.clusterIP;
+    const joined = barrier(`${name}-nodes`, [...nodes], { parent: this });
     const probes = nodes.map(({ host, fingerprint }) => {
       const probed = new remote.Command(
         `${name}-${host.spec.name}`,
@@ -126,7 +128,7 @@ export class Proof extends pulumi.ComponentResource {
           stdin: this.address.apply((address) => wholeScript(renderProbe(address, asked, hasDns))),
           addPreviousOutputInEnv: false,
         },
-        { parent: this, deletedWith: host.root, dependsOn: [deployment, service, ...nodes] },
+        { parent: this, deletedWith: host.root, dependsOn: [deployment, service, ...joined] },
       );
       return [host.spec.name, probed.stdout] as const;
     });

@@ -75,14 +75,16 @@ test("names, types and parents stay as they are: others would replace what runs"
   await assertGolden("resources", Object.fromEntries(lists));
 });
 
-test("all that is nobody's child is one of the runbook's steps, or the cluster's number", () => {
+test("all that is nobody's child is one of the runbook's steps, the cluster's number, or what waits for all hosts", () => {
   const all = ["access", "addons", "binaries", "control-plane", "dns", "host", "node", "pki", "proof", "users"];
   each((cluster) => {
     const alone = [...all.filter((step) => !["dns", "node", "proof"].includes(step))];
     const steps = cluster === "api-only" ? alone : all;
     const tops = resourcesOf(cluster).filter((r) => r.parent === "");
     const concerns = tops.map((r) => (r.type.startsWith("plainkube:") ? r.type.split(":")[1] : `${r.type} ${r.name}`));
-    assert.deepEqual([...new Set(concerns)].sort(), [...steps, "random:index/randomId:RandomId cluster"].sort());
+    const waits = specOf({ ...configs[cluster] }).hosts.length > 1 ? ["hosts-ready"] : [];
+    const numbers = ["cluster", ...waits].map((name) => `random:index/randomId:RandomId ${name}`);
+    assert.deepEqual([...new Set(concerns)].sort(), [...steps, ...numbers].sort());
   });
 });
 
@@ -129,7 +131,7 @@ test("no secret is in any input that is not marked as one", () => {
 
 test("of a shipment's content, only a hash is stored plainly", () => {
   each((cluster) => {
-    const attempts = ofType(cluster, "random:index/randomId:RandomId").filter((r) => r.name !== "cluster");
+    const attempts = ofType(cluster, "random:index/randomId:RandomId").filter((r) => r.inputs.keepers);
     assert.equal(attempts.length, ofType(cluster, command).filter((r) => r.name.endsWith("-apply")).length);
     for (const { name, inputs } of attempts) {
       for (const [what, text] of visible(inputs.keepers, name)) {
@@ -455,6 +457,21 @@ test("a host is changed when every host was found ready, and claimed before anyt
     }
   });
 });
+
+test("what waits for every host names one resource: the state grows as the hosts do, not as their square", () => {
+  each((cluster) => {
+    const ofHosts = [...ofType(cluster, command), ...ofType(cluster, upload)];
+    for (const r of ofHosts.filter((one) => !isLeave(one))) {
+      const others = r.dependencies.filter((urn) => {
+        const named = ofHosts.find((one) => one.urn === urn);
+        return named && ![addressOf(r), rootAddress(cluster)].includes(addressOf(named));
+      });
+      assert.deepEqual(others, [], r.name);
+    }
+  });
+});
+
+const rootAddress = (cluster: string) => specOf({ ...configs[cluster] }).controlPlane.address;
 
 /** Whether a resource waits for another, directly or not. */
 function reaches(cluster: string, from: Registered, urn: string): boolean {

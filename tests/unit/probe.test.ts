@@ -77,6 +77,18 @@ test("goes on until a late node and a late peer answer", async () => {
   assert.deepEqual([status, stdout.split("\n").length], [0, 4]);
 });
 
+test("meets the pods of many nodes in time, though the Service chooses any of them each time", async () => {
+  const names = Array.from({ length: 60 }, (_, i) => `worker${i}`);
+  let seed = 1;
+  const any = () => {
+    seed = (seed * 48271) % 2147483647;
+    return answer(names[seed % names.length] ?? "");
+  };
+  // A tenth of a second after each of the hundreds of answers would be longer than that.
+  const { status, stderr } = await probed({ root: any, peer: () => "hello" }, names.join(" "), 20);
+  assert.deepEqual([status, stderr], [0, ""]);
+});
+
 function failure(outcome: Outcome, ...lines: RegExp[]): void {
   assert.equal(outcome.status, 1);
   assert.equal(outcome.stdout, "");
