@@ -1,0 +1,22 @@
+# shellcheck shell=bash
+# Archives for a host's standard input. Sourced by up.sh and join.sh, which set: here, work, out, api.
+: "${here:?}" "${work:?}" "${out:?}" "${api:?}"
+archive() { tar --create --dereference --owner=0 --group=0 --file=- "$@"; }
+
+# files HOST: its unit and config files.
+files() { archive --directory="$work/files/$1" .; }
+# keys HOST: its keys, certificates and kubeconfigs.
+keys() { archive --directory="$out/$1" .; }
+# binaries PATH…, below /opt/plainkube.
+binaries() { archive --mode=0755 --directory="$work/binaries" "${@/#/opt/plainkube/}"; }
+
+# Containers first: images are imported while the kubelet is still on its way.
+runtime_stream() {
+  binaries bin/containerd bin/containerd-shim-runc-v2 bin/ctr bin/runc cni images
+  binaries bin/kubelet bin/kube-proxy bin/kubectl
+}
+
+# on_host HOST CONTROL-PLANE: host.sh in one session, fed from standard input.
+on_host() {
+  ssh -F "$work/ssh_config" "$1" "$(printf 'name=%q control_plane=%q api=%q\n' "$1" "$2" "$api")"$'\n'"$(cat "$here/host.sh")"
+}
