@@ -38,11 +38,15 @@ export async function benchConfig(hosts: readonly BenchHost[]): Promise<Record<s
 /** Hosts as they come from the installer, booted to the end: what the last contender left is gone, whoever it was. */
 export async function freshHosts(hosts: readonly BenchHost[], log: Log): Promise<LabInstance> {
   await removeHosts(log);
-  const instance = await createInstance({ name, directory, hosts, reachable: false, log });
+  const instance = await withHosts(hosts, log);
   const booted = hosts.map(({ name }) => runOnHost(instance, name, "systemctl is-system-running --wait"));
   await Promise.all(booted);
   return instance;
 }
+
+/** One or more hosts beside those that run: they are left alone. */
+export const withHosts = (hosts: readonly BenchHost[], log: Log): Promise<LabInstance> =>
+  createInstance({ name, directory, hosts, reachable: false, log });
 
 /** Takes the hosts away, with the state of the stack. */
 export async function removeHosts(log: Log): Promise<void> {
@@ -50,6 +54,11 @@ export async function removeHosts(log: Log): Promise<void> {
   await rm(directory, { recursive: true, force: true });
 }
 
-/** The stack for these hosts; empty after `freshHosts`. */
-export const benchStack = async (instance: LabInstance, hosts: readonly BenchHost[], log: Log): Promise<LabStack> =>
-  LabStack.open({ instance, name: "dev", config: await benchConfig(hosts), log });
+/** The stack for these hosts; empty after `freshHosts`. `more` is added to its configuration. */
+export const benchStack = async (
+  instance: LabInstance,
+  hosts: readonly BenchHost[],
+  log: Log,
+  more: Readonly<Record<string, unknown>> = {},
+): Promise<LabStack> =>
+  LabStack.open({ instance, name: "dev", config: { ...(await benchConfig(hosts)), ...more }, log });

@@ -1,4 +1,7 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { findInstanceCgroups } from "../lab/cgroups.ts";
+import type { LabInstance } from "../lab/instance.ts";
 
 /** What a process and all its descendants took of the machine. */
 export interface Usage {
@@ -86,4 +89,26 @@ function childrenOf(pid: number): number[] {
     const text = readFileSync(`/proc/${pid}/task/${thread}/children`, "utf8").trim();
     return text === "" ? [] : text.split(" ").map(Number);
   });
+}
+
+/** Seconds that all cores together have been busy since the machine's start. */
+export function cpuOfMachine(): number {
+  const [line = ""] = readFileSync("/proc/stat", "utf8").split("\n");
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] = line.trim().split(/\s+/).slice(1).map(Number);
+  return (user + nice + system + irq + softirq) / ticksPerSecond;
+}
+
+/** Seconds of processor time that the hosts of an instance have taken, as their cgroups count them. */
+export async function cpuOfHosts({ name, hosts }: LabInstance): Promise<number> {
+  const folders = (await findInstanceCgroups(name)).flatMap((folder) => hosts.map((host) => join(folder, host.name)));
+  return folders.reduce((sum, folder) => sum + cpuOfCgroup(folder), 0);
+}
+
+/** In cgroup v1 only one of the hierarchies counts; v2 has one. */
+function cpuOfCgroup(folder: string): number {
+  const v1 = join(folder, "cpuacct.usage");
+  if (existsSync(v1)) return Number(readFileSync(v1, "utf8")) / 1e9;
+  const v2 = join(folder, "cpu.stat");
+  const usage = existsSync(v2) ? /^usage_usec (\d+)$/m.exec(readFileSync(v2, "utf8"))?.[1] : undefined;
+  return Number(usage ?? 0) / 1e6;
 }

@@ -9,9 +9,11 @@ import { type ClusterSpec, parseCluster } from "../components/spec.ts";
 import type { LabInstance } from "../lab/instance.ts";
 import { projectDirectory } from "../lab/stack.ts";
 import { payloadsOf } from "../tests/unit/payloads.ts";
+import type { StoredFile } from "../toolchain/cache.ts";
+import { kubeadmImages } from "./kubeadm/images.ts";
 import { type BenchHost, benchConfig, benchDirectory, type Log } from "./lab.ts";
 
-/** What the shell script finds before its clock starts. */
+/** What the shell scripts find before its clock starts. */
 export interface Workspace {
   readonly directory: string;
   /** `NAME=ADDRESS` of each host. */
@@ -21,12 +23,15 @@ export interface Workspace {
 
 /**
  * The folder that the script works in: binaries by name, unit and config files as the program renders them, and how each host is
- * reached. Keys are not in it: the script makes them.
+ * reached. Keys are not in it: the script makes them, and they stay when the
+ * folder is made again for one host more. Beside it, what kubeadm wants on hosts beforehand.
  */
 export async function makeWorkspace(instance: LabInstance, hosts: readonly BenchHost[], log: Log): Promise<Workspace> {
   const directory = join(benchDirectory, "script");
-  await rm(directory, { recursive: true, force: true });
   await mkdir(directory, { recursive: true, mode: 0o700 });
+  for (const made of ["files", "binaries", "kubeadm", "kubectl"]) {
+    await rm(join(directory, made), { recursive: true, force: true });
+  }
   const spec = await specOf(hosts);
   for (const host of spec.hosts) {
     for (const { path, content, mode = modeOf(path) } of Object.values(payloadsOf(spec, host)).flatMap(
@@ -52,21 +57,30 @@ export async function specOf(hosts: readonly BenchHost[]): Promise<ClusterSpec> 
 async function linkBinaries(spec: ClusterSpec, directory: string, log: Log): Promise<void> {
   const settings = await resolveSource(spec.binaries, log);
   const names = [...new Set(Object.values(stagesOf(spec)).flat())];
-  const found = await obtain(pinsFor(names, spec.versions, "amd64", settings), settings, log);
-  for (const [name, { path }] of found) {
-    const link = join(directory, "binaries", linkOf(name, layoutOf(spec)));
-    await mkdir(dirname(link), { recursive: true });
-    await symlink(path, link);
-    if (name === "kubectl") await symlink(path, join(directory, name));
+  const found = await obtain(pinsFor([...names, "kubeadm"], spec.versions, "amd64", settings), settings, log);
+  const link = async (to: string, path: string) => {
+    await mkdir(dirname(join(directory, path)), { recursive: true });
+    await symlink(to, join(directory, path));
+  };
+  for (const name of names) await link(pathOf(found, name), `binaries${linkOf(name, layoutOf(spec))}`);
+  await link(pathOf(found, "kubectl"), "kubectl");
+  for (const name of ["kubeadm", "kubelet", "kubectl"]) await link(pathOf(found, name), `kubeadm/usr/bin/${name}`);
+  for (const { ref, path } of await kubeadmImages(found, spec.versions, log)) {
+    await link(path, `kubeadm/opt/plainkube/images/${ref.replaceAll(/[/:]/g, "_")}.tar`);
   }
 }
 
-/** One connection a host, shared by all sessions, with the cheapest cipher that sshd's defaults let in. */
+function pathOf(files: ReadonlyMap<string, StoredFile>, name: string): string {
+  const file = files.get(name);
+  if (file) return file.path;
+  throw new Error(`${name}: got ${[...files.keys()].join(", ")}, expected ${name} among them`);
+}
+
+/** One connection a host, shared by all sessions. */
 function sshConfig({ hosts, privateKeyFile, knownHostsFile }: LabInstance, directory: string): string {
   const named = hosts.map(({ name, address }) => `Host ${name}\n  HostName ${address}\n`);
   const common = {
     BatchMode: "yes",
-    Ciphers: "aes128-gcm@openssh.com",
     ControlMaster: "auto",
     ControlPath: join(directory, "%n.sock"),
     // Ends by itself soon after the script.

@@ -22,7 +22,6 @@ const tags = (kubernetes: string, etcd: string) => ({
 
 /**
  * The images that kubeadm asks for, made of the very binaries that the other contenders run. CoreDNS' and pause's are the project's own.
- * `pauseTag` is what kubeadm looks for; pods run in the one that containerd is configured with.
  */
 export async function kubeadmImages(
   binaries: ReadonlyMap<string, StoredFile>,
@@ -56,9 +55,9 @@ function missing(name: string): never {
 async function iptablesFiles(log: Log): Promise<ImageFile[]> {
   const base = await ensureBase(log);
   const program = "/usr/sbin/xtables-nft-multi";
-  const linked = await must(["chroot", base, "ldd", program]);
-  const libraries = [...linked.matchAll(/(\/lib\S+) \(/g)].map(([, path]) => String(path));
   const extensions = (await readdir(join(base, library, "xtables"))).map((name) => `/${library}/xtables/${name}`);
+  const linked = await must(["chroot", base, "ldd", program, ...extensions]);
+  const libraries = new Set([...linked.matchAll(/(\/lib\S+) \(/g)].map(([, path]) => String(path)));
   return [
     ...[program, ...libraries, ...extensions].map((path) => ({ path, source: join(base, path) })),
     ...iptables.map((name) => ({ path: `/usr/sbin/${name}`, symlink: "xtables-nft-multi" })),

@@ -15,6 +15,9 @@ rm /etc/systemd/system/kubelet.service
 mv /etc/systemd/system/kubelet.kubeadm /etc/systemd/system/kubelet.service
 systemctl enable --quiet plainkube-containerd kubelet
 systemctl start plainkube-containerd plainkube-images
+# kubeadm looks for this tag; pods run in the one that containerd is configured with, which is the same.
+/opt/plainkube/bin/ctr --address /run/plainkube/containerd/containerd.sock --namespace k8s.io \
+  images tag plainkube.local/pause:1.0.0 plainkube.local/pause:3.10.2
 POD_CIDR=10.244.0.0/16 NETFILTER=iptables /opt/plainkube/scripts/prepare-network
 mkdir -p /etc/kubernetes/manifests'
 prepare() {
