@@ -35,18 +35,18 @@ export async function benchConfig(hosts: readonly BenchHost[]): Promise<Record<s
   };
 }
 
-/** Hosts as they come from the installer, booted to the end: what the last contender left is gone, whoever it was. */
+/** Hosts as they come from the installer: what the last contender left is gone, whoever it was. */
 export async function freshHosts(hosts: readonly BenchHost[], log: Log): Promise<LabInstance> {
   await removeHosts(log);
-  const instance = await withHosts(hosts, log);
-  const booted = hosts.map(({ name }) => runOnHost(instance, name, "systemctl is-system-running --wait"));
-  await Promise.all(booted);
-  return instance;
+  return withHosts(hosts, log);
 }
 
-/** One or more hosts beside those that run: they are left alone. */
-export const withHosts = (hosts: readonly BenchHost[], log: Log): Promise<LabInstance> =>
-  createInstance({ name, directory, hosts, reachable: false, log });
+/** These hosts: those that run are left alone, others are made and booted to the end. */
+export async function withHosts(hosts: readonly BenchHost[], log: Log): Promise<LabInstance> {
+  const instance = await createInstance({ name, directory, hosts, reachable: false, log });
+  await Promise.all(hosts.map(({ name }) => runOnHost(instance, name, "systemctl is-system-running --wait")));
+  return instance;
+}
 
 /** Takes the hosts away, with the state of the stack. */
 export async function removeHosts(log: Log): Promise<void> {

@@ -1,6 +1,5 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { createReadStream } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -37,7 +36,12 @@ export async function runPulumi(
     await must(["mkfifo", pipe]);
     const [program = "", ...rest] = stack.command([...args, "--event-log", pipe, "--non-interactive"]);
     const began = performance.now();
-    const sinceBegin = () => (performance.now() - began) / 1000;
+    const events: TimedEvent[] = [];
+    const reader = spawn("cat", [pipe], { stdio: ["ignore", "pipe", "inherit"] });
+    const read = once(reader, "close");
+    createInterface(reader.stdout).on("line", (line) =>
+      events.push({ at: (performance.now() - began) / 1000, event: parseEvent(line) }),
+    );
     const child = spawn(program, rest, {
       cwd,
       // The engine offers its event log to those who debug it.
@@ -51,17 +55,14 @@ export async function runPulumi(
         output += text;
       });
     }
-    const events: TimedEvent[] = [];
-    const log = createInterface(createReadStream(pipe)).on("line", (line) =>
-      events.push({ at: sinceBegin(), event: parseEvent(line) }),
-    );
-    const read = once(log, "close");
     const [code] = (await once(child, "close")) as [number | null];
-    const seconds = sinceBegin();
+    const seconds = (performance.now() - began) / 1000;
     const usage = sampler.stop();
+    // A command that has failed may not have opened the pipe, and nobody would ever end it.
+    if (code !== 0) reader.kill();
+    await read;
     if (code !== 0)
       throw new Error(`pulumi ${args.join(" ")} ended with ${code}, expected 0:\n${lastLines(output, 40)}`);
-    await read;
     return { seconds, events, usage };
   } finally {
     await rm(folder, { recursive: true });

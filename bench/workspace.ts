@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { obtain, resolveSource } from "../components/binaries/obtain.ts";
@@ -82,7 +83,8 @@ function sshConfig({ hosts, privateKeyFile, knownHostsFile }: LabInstance, direc
   const common = {
     BatchMode: "yes",
     ControlMaster: "auto",
-    ControlPath: join(directory, "%n.sock"),
+    // Never that of a host of this name that is gone.
+    ControlPath: join(directory, `${randomBytes(4).toString("hex")}-%n`),
     // Ends by itself soon after the script.
     ControlPersist: "5",
     GlobalKnownHostsFile: "/dev/null",

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Archives for a host's standard input. Sourced by up.sh and join.sh, which set: here, work, out, api.
-: "${here:?}" "${work:?}" "${out:?}" "${api:?}"
+# Archives for a host's standard input. Sourced by up.sh and join.sh, which set: here, work, run, out, ca, api.
+: "${here:?}" "${work:?}" "${run:?}" "${out:?}" "${ca:?}" "${api:?}"
 archive() { tar --create --dereference --owner=0 --group=0 --file=- "$@"; }
 
 # files HOST: its unit and config files.
@@ -14,9 +14,20 @@ binaries() { archive --mode=0755 --directory="$work/binaries" "${@/#/opt/plainku
 runtime_stream() {
   binaries bin/containerd bin/containerd-shim-runc-v2 bin/ctr bin/runc cni images
   binaries bin/kubelet bin/kube-proxy bin/kubectl
+  until_api
+}
+
+# until_api: a line for the host when the API answers; one asks for all of them.
+until_api() {
+  until [ -e "$run/api" ]; do sleep 0.05; done
+  echo go
+}
+wait_for_api() {
+  until curl --silent --fail --output /dev/null --cacert "$ca/kubernetes.crt" "https://$api:6443/readyz"; do sleep 0.1; done
+  : >"$run/api"
 }
 
 # on_host HOST CONTROL-PLANE: host.sh in one session, fed from standard input. The cipher is the cheapest that sshd's defaults let in.
 on_host() {
-  ssh -F "$work/ssh_config" -c aes128-gcm@openssh.com "$1" "$(printf 'name=%q control_plane=%q api=%q\n' "$1" "$2" "$api")"$'\n'"$(cat "$here/host.sh")"
+  ssh -F "$work/ssh_config" -c aes128-gcm@openssh.com "$1" "control_plane=$2"$'\n'"$(cat "$here/host.sh")"
 }

@@ -62,7 +62,7 @@ done
 
 # What lives inside the cluster, as soon as the API answers.
 until_made nodes
-until curl --silent --fail --output /dev/null --cacert "$ca/kubernetes.crt" "https://$api:6443/readyz"; do sleep 0.1; done
+wait_for_api
 kubectl=("$work/kubectl" --kubeconfig "$run/admin.yaml" --cache-dir "$run/kubectl")
 "${kubectl[@]}" create --validate=false --filename "$here/cluster.yaml" --filename "$here/proof.yaml" >/dev/null
 service=$("${kubectl[@]}" get service proof --namespace plainkube-proof --output 'jsonpath={.spec.clusterIP}')
