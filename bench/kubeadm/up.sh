@@ -7,6 +7,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 work=$1
 shift
 hosts=("${@%%=*}")
+# Nothing goes on when one part has failed.
+trap 'kill $(jobs -p) 2>/dev/null || :' EXIT
 first=${hosts[0]} api=${1#*=}
 on() { ssh -F "$work/ssh_config" "$@"; }
 # cgroup v1, and kernel configs that a container does not see, are what the lab's hosts are like.
@@ -28,8 +30,11 @@ service=$("${kubectl[@]}" get service proof --namespace plainkube-proof --output
 
 # The pod network: a route to each other node's pods, as soon as they are known.
 route_to() {
-  local cidr other
-  until cidr=$("${kubectl[@]}" get node "$1" --ignore-not-found --output 'jsonpath={.spec.podCIDR}') && [ -n "$cidr" ]; do sleep 0.1; done
+  local cidr='' other deadline=$((SECONDS + 90))
+  until [ -n "$cidr" ] || [ $SECONDS -ge $deadline ]; do
+    cidr=$("${kubectl[@]}" get node "$1" --ignore-not-found --output 'jsonpath={.spec.podCIDR}')
+    [ -n "$cidr" ] || sleep 0.1
+  done
   for other in "${hosts[@]}"; do
     if [ "$other" != "$1" ]; then on "$other" ip route replace "$cidr" via "$2"; fi
   done

@@ -14,17 +14,31 @@ binaries() { archive --mode=0755 --directory="$work/binaries" "${@/#/opt/plainku
 runtime_stream() {
   binaries bin/containerd bin/containerd-shim-runc-v2 bin/ctr bin/runc cni images
   binaries bin/kubelet bin/kube-proxy bin/kubectl
-  until_api
-}
-
-# until_api: a line for the host when the API answers; one asks for all of them.
-until_api() {
-  until [ -e "$run/api" ]; do sleep 0.05; done
+  until_marked api-answers
   echo go
 }
-wait_for_api() {
-  until curl --silent --fail --output /dev/null --cacert "$ca/kubernetes.crt" "https://$api:6443/readyz"; do sleep 0.1; done
-  : >"$run/api"
+
+# within SECONDS COMMAND…: until it succeeds, asked ten times a second; else this ends.
+within() {
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    if [ $SECONDS -ge $deadline ]; then
+      echo "not within time: $*" >&2
+      exit 1
+    fi
+    sleep 0.1
+  done
+}
+
+# What one part of the work has done, others wait for.
+mark() { : >"$run/mark.$1"; }
+until_marked() { within 90 test -e "$run/mark.$1"; }
+
+# until_api_answers: one asks for all who wait for the mark.
+until_api_answers() {
+  within 90 curl --silent --fail --output /dev/null --cacert "$ca/kubernetes.crt" "https://$api:6443/readyz"
+  mark api-answers
 }
 
 # on_host HOST CONTROL-PLANE: host.sh in one session, fed from standard input. The cipher is the cheapest that sshd's defaults let in.

@@ -22,35 +22,37 @@ mkdir -p "$run"
 # shellcheck source=bench/script/send.sh
 . "$here/send.sh"
 
-# Keys are made while the first binaries travel; `made NAME` lets the stream that waits for them go on.
+# Keys are made while the first binaries travel.
 make_keys() {
   make_authorities
   make_control_plane "$first"
-  : >"$run/made.control-plane"
   certificate kubernetes "$ca/proxy" /CN=system:kube-proxy clientAuth
   local host
   for host in "$@"; do make_node "${host%%=*}" "${host#*=}"; done
   kubeconfig "$run/admin.yaml" /O=system:masters/CN=kubernetes-admin
-  : >"$run/made.nodes"
+  mark keys
 }
-until_made() { until [ -e "$run/made.$1" ]; do sleep 0.02; done; }
 
 control_plane_stream() {
   files "$1"
   binaries bin/etcd bin/kube-apiserver
-  until_made control-plane
-  until_made nodes
+  mark api-sent
+  until_marked keys
   keys "$1"
   binaries bin/kube-controller-manager bin/kube-scheduler
   runtime_stream
 }
+# All hosts share the workstation's line: what the others wait for goes first.
 worker_stream() {
   files "$1"
-  until_made nodes
+  until_marked api-sent
+  until_marked keys
   keys "$1"
   runtime_stream
 }
 
+# Nothing goes on when one part has failed.
+trap 'kill $(jobs -p) 2>/dev/null || :' EXIT
 make_keys "$@" &
 jobs=("$!")
 control_plane_stream "$first" | on_host "$first" true &
@@ -61,8 +63,8 @@ for host in "${hosts[@]:1}"; do
 done
 
 # What lives inside the cluster, as soon as the API answers.
-until_made nodes
-wait_for_api
+until_marked keys
+until_api_answers
 kubectl=("$work/kubectl" --kubeconfig "$run/admin.yaml" --cache-dir "$run/kubectl")
 "${kubectl[@]}" create --validate=false --filename "$here/cluster.yaml" --filename "$here/proof.yaml" >/dev/null
 service=$("${kubectl[@]}" get service proof --namespace plainkube-proof --output 'jsonpath={.spec.clusterIP}')
