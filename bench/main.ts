@@ -3,9 +3,9 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { benchKubeadm } from "./kubeadm.ts";
 import { benchDirectory, removeHosts } from "./lab.ts";
-import { Measurements } from "./measurements.ts";
+import { figures, Measurements } from "./measurements.ts";
 import { benchProgram } from "./program.ts";
-import { report } from "./report.ts";
+import { report, shown } from "./report.ts";
 import { type Part, parts, type Round } from "./round.ts";
 import { benchScript } from "./script.ts";
 import { benchUpload } from "./upload.ts";
@@ -60,7 +60,7 @@ async function main(): Promise<void> {
   const began = performance.now();
   const log = (line: string) =>
     console.error(`[${((performance.now() - began) / 1000).toFixed(0).padStart(5)} s] ${line}`);
-  const measurements = new Measurements();
+  const measurements = new Measurements((figure, value) => log(`  ${figure}: ${shown(value, figures[figure])}`));
   const round: Round = { parts: options.parts, measurements, log };
   const { parts: wanted, out } = options;
   try {
@@ -74,14 +74,15 @@ async function main(): Promise<void> {
         log(`round ${i} of ${options.rounds}: upload`);
         await benchUpload(round);
       }
-      await writeFile(join(out, "results.json"), `${JSON.stringify(measurements.values, null, 2)}\n`);
     }
   } finally {
+    // What was measured before something failed is worth its time, too.
+    const text = report(measurements.summaries);
+    await writeFile(join(out, "results.json"), `${JSON.stringify(measurements.values, null, 2)}\n`);
+    await writeFile(join(out, "results.txt"), text);
+    console.log(text);
     await removeHosts(log);
   }
-  const text = report(measurements.summaries);
-  await writeFile(join(out, "results.txt"), text);
-  console.log(text);
 }
 
 try {

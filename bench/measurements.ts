@@ -54,9 +54,16 @@ export const goals = [
 /** What was measured so far, each time anew a value. */
 export class Measurements {
   readonly #values = new Map<Figure, number[]>();
+  readonly #tell: (figure: Figure, value: number) => void;
+
+  /** `tell` hears of each value as it comes; default nobody. */
+  constructor(tell: (figure: Figure, value: number) => void = () => undefined) {
+    this.#tell = tell;
+  }
 
   add(figure: Figure, value: number): void {
     this.#values.set(figure, [...(this.#values.get(figure) ?? []), value]);
+    this.#tell(figure, value);
   }
 
   /** Every value, in the order in which it was measured. */

@@ -23,9 +23,10 @@ run=$work/run out=$work/run/hosts ca=$work/run/authorities
   runtime_stream
 } | on_host "$host" false
 
-# Pods on every host, the new one included, answer from the new host.
+# Pods on every host, the new one included, answer from the new host. New pods are spread for themselves, without those they replace.
 kubectl=("$work/kubectl" --kubeconfig "$run/admin.yaml" --cache-dir "$run/kubectl" --namespace plainkube-proof)
-constraint='{"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule", "minDomains": '${#hosts[@]}', "nodeTaintsPolicy": "Honor", "labelSelector": {"matchLabels": {"app": "proof"}}}'
+constraint='{"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule", "minDomains": '${#hosts[@]}',
+  "nodeTaintsPolicy": "Honor", "labelSelector": {"matchLabels": {"app": "proof"}}, "matchLabelKeys": ["pod-template-hash"]}'
 "${kubectl[@]}" patch deployment proof --type merge --patch '{"spec": {"template": {"spec": {"topologySpreadConstraints": ['"$constraint"']}}}}' >/dev/null
 service=$("${kubectl[@]}" get service proof --output 'jsonpath={.spec.clusterIP}')
 { printf 'url=%q nodes=%q by_name=true seconds=90\n' "http://$service" "${hosts[*]}" && cat "$here/../../components/proof/probe.sh"; } |
