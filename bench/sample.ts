@@ -100,8 +100,10 @@ export function cpuOfMachine(): number {
 
 /** Seconds of processor time that the hosts of an instance have taken, as their cgroups count them. */
 export async function cpuOfHosts({ name, hosts }: LabInstance): Promise<number> {
-  const folders = (await findInstanceCgroups(name)).flatMap((folder) => hosts.map((host) => join(folder, host.name)));
-  return folders.reduce((sum, folder) => sum + cpuOfCgroup(folder), 0);
+  const folders = await findInstanceCgroups(name);
+  // Several hierarchies may show the same count.
+  const ofHost = (host: string) => Math.max(0, ...folders.map((folder) => cpuOfCgroup(join(folder, host))));
+  return hosts.reduce((sum, host) => sum + ofHost(host.name), 0);
 }
 
 /** In cgroup v1 only one of the hierarchies counts; v2 has one. */
