@@ -45,7 +45,7 @@ for host in "$@"; do
 done
 
 for host in "${hosts[@]}"; do
-  { printf 'url=%q nodes=%q by_name=true seconds=180\n' "http://$service" "${hosts[*]}" && cat "$here/../../components/proof/probe.sh"; } |
+  { printf 'url=%q nodes=%q\n' "http://$service" "${hosts[*]}" && cat "$here/../script/prove.sh"; } |
     on "$host" bash -s &
   jobs+=("$!")
 done

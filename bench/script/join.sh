@@ -29,5 +29,5 @@ constraint='{"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatis
   "nodeTaintsPolicy": "Honor", "labelSelector": {"matchLabels": {"app": "proof"}}, "matchLabelKeys": ["pod-template-hash"]}'
 "${kubectl[@]}" patch deployment proof --type merge --patch '{"spec": {"template": {"spec": {"topologySpreadConstraints": ['"$constraint"']}}}}' >/dev/null
 service=$("${kubectl[@]}" get service proof --output 'jsonpath={.spec.clusterIP}')
-{ printf 'url=%q nodes=%q by_name=true seconds=90\n' "http://$service" "${hosts[*]}" && cat "$here/../../components/proof/probe.sh"; } |
+{ printf 'url=%q nodes=%q\n' "http://$service" "${hosts[*]}" && cat "$here/prove.sh"; } |
   ssh -F "$work/ssh_config" "$host" bash -s

@@ -69,9 +69,9 @@ kubectl=("$work/kubectl" --kubeconfig "$run/admin.yaml" --cache-dir "$run/kubect
 "${kubectl[@]}" create --validate=false --filename "$here/cluster.yaml" --filename "$here/proof.yaml" >/dev/null
 service=$("${kubectl[@]}" get service proof --namespace plainkube-proof --output 'jsonpath={.spec.clusterIP}')
 
-# The proof, from each host: the very one of `pulumi up`.
+# The proof, from each host.
 for host in "${hosts[@]}"; do
-  { printf 'url=%q nodes=%q by_name=true seconds=90\n' "http://$service" "${hosts[*]}" && cat "$here/../../components/proof/probe.sh"; } |
+  { printf 'url=%q nodes=%q\n' "http://$service" "${hosts[*]}" && cat "$here/prove.sh"; } |
     ssh -F "$work/ssh_config" "$host" bash -s &
   jobs+=("$!")
 done
