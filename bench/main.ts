@@ -1,16 +1,18 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { hollowBy } from "./hollow/main.ts";
 import { benchKubeadm } from "./kubeadm.ts";
 import { benchDirectory, removeHosts } from "./lab.ts";
 import { figures, Measurements } from "./measurements.ts";
 import { benchProgram } from "./program.ts";
 import { report, shown } from "./report.ts";
 import { type Part, parts, type Round } from "./round.ts";
+import { scaleBy } from "./scale.ts";
 import { benchScript } from "./script.ts";
 import { benchUpload } from "./upload.ts";
 
-const usage = `usage: npm run bench [-- [--rounds=N] [--only=${parts.join(",")}] [--contenders=script,kubeadm,pulumi] [--out=FOLDER]]`;
+const usage = `usage: npm run bench [-- [--rounds=N] [--only=${parts.join(",")}] [--contenders=script,kubeadm,pulumi] [--out=FOLDER]], or npm run bench -- scale | hollow (docs/scale.md)`;
 
 /** Contender → one round of it, with what it makes beside figures in `out`. */
 const contenders: Readonly<Record<string, (round: Round, out: string) => Promise<void>>> = {
@@ -85,8 +87,11 @@ async function main(): Promise<void> {
   }
 }
 
+const [command, ...rest] = process.argv.slice(2);
 try {
-  await main();
+  if (command === "scale") await scaleBy(rest);
+  else if (command === "hollow") await hollowBy(rest);
+  else await main();
 } catch (error) {
   console.error(`plainkube: ${(error as Error).message}`);
   process.exitCode = 1;

@@ -224,8 +224,10 @@ function printAll(all: readonly Figures[]): void {
   );
 }
 
-if (import.meta.main) {
+/** The same from a command line. */
+export async function scaleBy(args: string[]): Promise<void> {
   const { values } = parseArgs({
+    args,
     options: { workers: { type: "string" }, "add-to": { type: "string" }, results: { type: "string" } },
   });
   await scale({
@@ -234,3 +236,5 @@ if (import.meta.main) {
     ...(values.results && { results: values.results }),
   });
 }
+
+if (import.meta.main) await scaleBy(process.argv.slice(2));

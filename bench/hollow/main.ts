@@ -263,9 +263,11 @@ async function overflow({ kubectl }: Cluster, crowd: Crowd, nodes: number, more:
   }
 }
 
-if (import.meta.main) {
+/** The same from a command line. */
+export async function hollowBy(args: string[]): Promise<void> {
   const count = { type: "string" } as const;
   const { values } = parseArgs({
+    args,
     options: { nodes: count, pods: count, services: count, more: count, mode: count, "pod-cidr": count },
   });
   const number = (value: string | undefined, key: string) => {
@@ -284,3 +286,5 @@ if (import.meta.main) {
     },
   });
 }
+
+if (import.meta.main) await hollowBy(process.argv.slice(2));

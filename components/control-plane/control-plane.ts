@@ -65,7 +65,7 @@ export class ControlPlane extends pulumi.ComponentResource {
 const pem = (path: string, content: pulumi.Input<string>) => ({ path: `${paths.pki}/${path}`, content });
 const pair = (path: string, { cert, key }: KeyPair) => [pem(`${path}.crt`, cert), pem(`${path}.key`, key)];
 
-/** What etcd and the API server get, keys included. */
+/** What etcd and the API server get, and every key of the host: systemd hides from a unit what is there when it starts. */
 function clusterControlPlane(spec: ClusterSpec, pki: Pki): Phase {
   const { kubernetes: ca, etcd: etcdCa, "front-proxy": frontProxyCa } = pki.authorities;
   const has = parts[spec.system];
@@ -83,32 +83,43 @@ function clusterControlPlane(spec: ClusterSpec, pki: Pki): Phase {
       ...pair("front-proxy-client", pki.cluster["front-proxy-client"]),
       pem("sa.pub", pki.serviceAccount.publicKey),
       pem("sa.key", pki.serviceAccount.key),
+      ...(has.has("controllers") ? controllersSecrets(spec, pki) : []),
       ...encryptionKeys(spec, pki),
       ...administratorsKubeconfigs(spec, pki),
     ],
   };
 }
 
-/** What the controllers get, keys included. */
+/** Keys that the controllers read. */
+function controllersSecrets(spec: ClusterSpec, pki: Pki) {
+  const ca = pki.authorities.kubernetes;
+  return [
+    pem("ca.key", ca.key),
+    ...(spec.kubelet.certificates === "bootstrapped"
+      ? pair("kubelet-serving-approver", pki.optional("kubelet-serving-approver"))
+      : []),
+    {
+      path: kubeconfigs.controllerManager,
+      content: kubeconfigOf(spec, "system:kube-controller-manager", ca, pki.cluster["controller-manager"]),
+    },
+    {
+      path: kubeconfigs.scheduler,
+      content: kubeconfigOf(spec, "system:kube-scheduler", ca, pki.cluster.scheduler),
+    },
+  ];
+}
+
+/** What the controllers get; their keys are there already. */
 function clusterControllers(spec: ClusterSpec, pki: Pki): Phase {
   const { kubernetes: ca, "front-proxy": frontProxyCa } = pki.authorities;
   return {
     payload: renderControllers(spec),
-    secrets: [
-      pem("ca.key", ca.key),
-      ...(spec.kubelet.certificates === "bootstrapped"
-        ? pair("kubelet-serving-approver", pki.optional("kubelet-serving-approver"))
-        : []),
-      {
-        path: kubeconfigs.controllerManager,
-        content: kubeconfigOf(spec, "system:kube-controller-manager", ca, pki.cluster["controller-manager"]),
-      },
-      {
-        path: kubeconfigs.scheduler,
-        content: kubeconfigOf(spec, "system:kube-scheduler", ca, pki.cluster.scheduler),
-      },
+    rests: [
+      ca.cert,
+      frontProxyCa.cert,
+      pki.serviceAccount.key,
+      ...controllersSecrets(spec, pki).map(({ content }) => content),
     ],
-    rests: [ca.cert, frontProxyCa.cert, pki.serviceAccount.key],
   };
 }
 

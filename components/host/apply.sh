@@ -157,7 +157,7 @@ explain() {
 }
 
 apply() {
-  local name restart=() deadline sum
+  local name restart=() deadline sum asked=0
   local -A restarts=()
   commit
   for name in "${units[@]}"; do
@@ -191,9 +191,13 @@ apply() {
   for name in "${units[@]}"; do
     deadline=$((SECONDS + 90))
     until bash -c "${probes[$name]}" >/dev/null 2>&1; do
-      if systemctl --quiet is-failed "$name"; then explain "$name" "failed"; fi
-      if [ "$(systemctl show --property NRestarts --value "$name")" -ge $((restarts[$name] + 3)) ]; then explain "$name" "fails again and again"; fi
-      if [ $SECONDS -ge $deadline ]; then explain "$name" "was not ready within 90 s"; fi
+      # Once a second: systemd has better to do meanwhile.
+      if [ $((asked += 1)) -ge 10 ]; then
+        asked=0
+        if systemctl --quiet is-failed "$name"; then explain "$name" "failed"; fi
+        if [ "$(systemctl show --property NRestarts --value "$name")" -ge $((restarts[$name] + 3)) ]; then explain "$name" "fails again and again"; fi
+        if [ $SECONDS -ge $deadline ]; then explain "$name" "was not ready within 90 s"; fi
+      fi
       sleep 0.1
     done
     mv -fT "$state/unit.$name.new" "$state/unit.$name"

@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { between, type Traffic, trafficOf } from "../../bench/traffic.ts";
 import { insideLan, runOnHost } from "../../lab/instance.ts";
 import { must, run } from "../../lab/shell.ts";
 import { projectDirectory, stackConfig } from "../../lab/stack.ts";
@@ -18,6 +19,7 @@ import { securityTests } from "./security.ts";
 const hostNames = ["node1", "node2"];
 const watch = new ProcessWatch();
 let cluster: TestCluster;
+let traffic: Traffic | undefined;
 
 before(async () => {
   cluster = await TestCluster.make({ label: "e2e", config: await stackConfig("dev") });
@@ -30,8 +32,25 @@ after(async () => {
 
 describe("the first up", () => {
   test("makes a cluster from bare hosts", async () => {
+    const start = await trafficOf(cluster.instance);
     const output = await cluster.up();
     assert.match(output, /created/);
+    traffic = between(start, await trafficOf(cluster.instance));
+  });
+
+  test("dials each host a handful of times", () => {
+    // Fewer than there are commands where one takes over the connection of another.
+    const { node1 = 0, node2 = 0 } = traffic?.connections ?? {};
+    assert.ok(node1 > 0 && node1 <= 10, `node1: ${node1}`);
+    assert.ok(node2 > 0 && node2 <= 8, `node2: ${node2}`);
+  });
+
+  test("sends each binary once to each host, and hardly anything else", async () => {
+    const sizes = await Promise.all(hostNames.map((host) => cluster.onHost(host, "du -sb /opt/plainkube/store")));
+    const stored = sizes.reduce((sum, text) => sum + Number.parseInt(text, 10), 0);
+    const { sentBytes = 0 } = traffic ?? {};
+    // Headers of packets, keys and configuration.
+    assert.ok(sentBytes > stored && sentBytes < stored * 1.04 + 5_000_000, `${sentBytes} bytes for ${stored}`);
   });
 
   test("leaves every unit active and enabled", async () => {
@@ -174,6 +193,19 @@ describe("without a change", () => {
 
   test("a second up changes and restarts nothing", async () => {
     await cluster.assertNothingToDo();
+  });
+
+  test("a second up opens no connection, and an upload sends nothing that is there", async () => {
+    const start = await trafficOf(cluster.instance);
+    await cluster.up();
+    const idle = await trafficOf(cluster.instance);
+    assert.deepEqual(between(start, idle).connections, { node1: 0, node2: 0 });
+    const output = await cluster.up("--replace", "**::node2-binaries-*");
+    assert.match(output, /11 in place, 0 sent/);
+    assert.match(output, /3 in place, 0 sent/);
+    const again = between(idle, await trafficOf(cluster.instance));
+    assert.deepEqual(again.connections, { node1: 0, node2: 2 });
+    assert.ok(again.sentBytes < 1_000_000, `${again.sentBytes} bytes`);
   });
 });
 
