@@ -65,6 +65,9 @@ async function main(): Promise<void> {
   const measurements = new Measurements((figure, value) => log(`  ${figure}: ${shown(value, figures[figure])}`));
   const round: Round = { parts: options.parts, measurements, log };
   const { parts: wanted, out } = options;
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.once(signal, () => void removeHosts(log).finally(() => process.exit(130)));
+  }
   try {
     for (let i = 1; i <= options.rounds; i++) {
       // By turns, so that what else the machine does meets all alike.
@@ -80,13 +83,18 @@ async function main(): Promise<void> {
   } finally {
     // What was measured before something failed is worth its time, too.
     const text = report(measurements.summaries);
-    await writeFile(join(out, "results.json"), `${JSON.stringify(measurements.values, null, 2)}\n`);
-    await writeFile(join(out, "results.txt"), text);
     console.log(text);
-    await removeHosts(log);
+    try {
+      await writeFile(join(out, "results.json"), `${JSON.stringify(measurements.values, null, 2)}\n`);
+      await writeFile(join(out, "results.txt"), text);
+    } finally {
+      await removeHosts(log);
+    }
   }
 }
 
+// Its stacks bear the names of others: a backend of the user's own may hold a cluster under one of them.
+for (const name of ["PULUMI_BACKEND_URL", "PULUMI_ACCESS_TOKEN"]) Reflect.deleteProperty(process.env, name);
 const [command, ...rest] = process.argv.slice(2);
 try {
   if (command === "scale") await scaleBy(rest);

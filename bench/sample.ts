@@ -36,7 +36,7 @@ export function parseStat(stat: string): ProcessSample {
   return { program, cpu, rss: field(24) * pageSize };
 }
 
-/** Looks at a process tree ten times a second. It costs about a thousandth of a core. */
+/** Looks at a process tree ten times a second. It costs some hundredths of a core, which count into the machine's processor time. */
 export class Sampler {
   readonly #root: number;
   readonly #timer: NodeJS.Timeout;
@@ -86,8 +86,13 @@ function childrenOf(pid: number): number[] {
   // A child belongs to the thread that started it.
   const threads = readdirSync(`/proc/${pid}/task`);
   return threads.flatMap((thread) => {
-    const text = readFileSync(`/proc/${pid}/task/${thread}/children`, "utf8").trim();
-    return text === "" ? [] : text.split(" ").map(Number);
+    try {
+      const text = readFileSync(`/proc/${pid}/task/${thread}/children`, "utf8").trim();
+      return text === "" ? [] : text.split(" ").map(Number);
+    } catch {
+      // The thread has ended meanwhile, not the process.
+      return [];
+    }
   });
 }
 

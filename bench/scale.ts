@@ -36,9 +36,9 @@ interface Figures {
 
 interface HostFigures {
   readonly host: string;
-  /** SSH sessions that sshd let in. */
+  /** SSH connections that sshd let in. */
   readonly sessions: number;
-  /** Lines of its journal about sessions that it refused because there were too many. */
+  /** Lines of its journal about connections that it refused because there were too many. */
   readonly refused: number;
   /** Bytes that reached its network card. */
   readonly received: number;
@@ -118,7 +118,7 @@ async function up(instance: LabInstance, stack: LabStack, workers: number): Prom
     stateBytes: (await stat(join(directory, "state/.pulumi/stacks/plainkube/dev.json"))).size,
     hosts: after.map((now, i) => ({
       host: now.host,
-      // Looking takes a session, too, which was there the second time only.
+      // Looking takes a connection, too, which was there the second time only.
       sessions: now.sessions - (before[i]?.sessions ?? 0) - 1,
       refused: now.refused - (before[i]?.refused ?? 0),
       received: now.received - (before[i]?.received ?? 0),
@@ -133,7 +133,7 @@ async function lookAt(instance: LabInstance): Promise<HostFigures[]> {
     await must(["nsenter", `--net=${lanNamespace(instance.name)}`, "ip", "-json", "-stats", "link"]),
   );
   const script =
-    "journalctl --unit ssh --output cat | awk '/^Accepted / { n++ } /MaxStartups|drop connection|Connection throttl/ { m++ } END { print n + 0, m + 0 }'";
+    "journalctl --sync && journalctl --unit ssh --output cat | awk '/^Accepted / { n++ } /MaxStartups|drop connection|Connection throttl/ { m++ } END { print n + 0, m + 0 }'";
   return Promise.all(
     instance.hosts.map(async ({ name: host, address }) => {
       const shown = await runOnHost(instance, host, script);
@@ -173,7 +173,7 @@ async function add(workers: number, first: Figures): Promise<void> {
     }`,
   );
   console.log(`  the new host: ${JSON.stringify(second.hosts.at(-1))}`);
-  console.log(`  hosts that were there: ${oldOnes.reduce((sum, { sessions }) => sum + sessions, 0)} SSH sessions,`);
+  console.log(`  hosts that were there: ${oldOnes.reduce((sum, { sessions }) => sum + sessions, 0)} SSH connections,`);
   console.log(`    ${after.filter((text, i) => text !== before[i]).length} with a unit that runs anew,`);
   console.log(`    ${changed.filter((text) => text !== "").length} with a file that changed`);
   for (const text of changed.filter((one) => one !== "")) console.log(`      ${text.replaceAll("\n", " ")}`);

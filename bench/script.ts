@@ -1,6 +1,6 @@
 import { benchHosts, freshHosts, withHosts } from "./lab.ts";
 import { processorOf, type Round, runScript, secondsOf } from "./round.ts";
-import { trafficOf } from "./traffic.ts";
+import { between, trafficOf } from "./traffic.ts";
 import { makeWorkspace } from "./workspace.ts";
 
 /**
@@ -19,7 +19,7 @@ export async function benchScript({ parts, measurements, log }: Round): Promise<
     ),
   );
   measurements.add("first up: script, processor", processor.machine);
-  measurements.add("first up: script, sent", (await trafficOf(instance)).sentBytes - before.sentBytes);
+  measurements.add("first up: script, sent", between(before, await trafficOf(instance)).sentBytes);
   if (!parts.has("changes")) return;
 
   const changed = await secondsOf(() => runScript(instance, "script/change-flag.sh", [directory, ...names]));

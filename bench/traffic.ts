@@ -10,12 +10,19 @@ export interface Traffic {
   readonly sentBytes: number;
 }
 
+/** The counters at one moment. */
+export interface TrafficLook extends Traffic {
+  /** `sentBytes` before the hosts were asked for their connections. */
+  readonly sentBefore: number;
+}
+
 // Counts the connection that asks, too.
 const acceptedConnections =
   "journalctl --sync && journalctl --quiet --no-pager --output=cat --identifier=sshd --grep='^Accepted publickey' | wc -l";
 
 /** The counters as they stand. To ask is a connection of its own. */
-export async function trafficOf(instance: LabInstance): Promise<Traffic> {
+export async function trafficOf(instance: LabInstance): Promise<TrafficLook> {
+  const sentBefore = await sentBytes(instance);
   const counted = instance.hosts.map(async ({ name }) => {
     const { code, stdout, stderr } = await runOnHost(instance, name, acceptedConnections);
     const count = Number(stdout);
@@ -27,7 +34,7 @@ export async function trafficOf(instance: LabInstance): Promise<Traffic> {
     return [name, count] as const;
   });
   const connections = Object.fromEntries(await Promise.all(counted));
-  return { connections, sentBytes: await sentBytes(instance) };
+  return { connections, sentBefore, sentBytes: await sentBytes(instance) };
 }
 
 interface Link {
@@ -42,11 +49,11 @@ async function sentBytes(instance: LabInstance): Promise<number> {
   return (of(LAN_BRIDGE)?.tx.bytes ?? 0) + (of("uplink")?.rx.bytes ?? 0);
 }
 
-/** What passed between two looks, without the connection of the second look. Hosts that joined between them count from nothing. */
-export function between(before: Traffic, after: Traffic): Traffic {
+/** What passed between two looks, without those of the looks. Hosts that joined between them count from nothing. */
+export function between(before: TrafficLook, after: TrafficLook): Traffic {
   const counts = Object.entries(after.connections).map(([host, count]) => [
     host,
     count - (before.connections[host] ?? 0) - 1,
   ]);
-  return { connections: Object.fromEntries(counts), sentBytes: after.sentBytes - before.sentBytes };
+  return { connections: Object.fromEntries(counts), sentBytes: after.sentBefore - before.sentBytes };
 }

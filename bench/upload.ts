@@ -14,7 +14,7 @@ import { between, trafficOf } from "./traffic.ts";
 import { makeWorkspace, specOf } from "./workspace.ts";
 
 /**
- * The binaries of a control plane, sent to an idle host: by `ssh HOST 'cat >file'`, with nothing but OpenSSH's defaults, and as the
+ * etcd and the API server, sent to an idle host: by `ssh HOST 'cat >file'`, with nothing but OpenSSH's defaults, and as the
  * program does it, where the clock includes its start, what it asks the host, and the check on arrival. Then once more.
  */
 export async function benchUpload({ measurements, log }: Round): Promise<void> {
@@ -38,14 +38,15 @@ export async function benchUpload({ measurements, log }: Round): Promise<void> {
     PLAINKUBE_PINS: pins.map((p) => [p.name, p.version, p.arch, p.digest].join(" ")).join("\n"),
   };
   const upload = () =>
-    must([...insideLan(instance), "node", "components/binaries/upload.ts"], {
-      cwd: projectDirectory,
-      env,
-      input: "\n",
-    });
+    must(
+      [...insideLan(instance), "node", "--require=./components/compile-cache.cjs", "components/binaries/upload.ts"],
+      { cwd: projectDirectory, env, input: "\n" },
+    );
 
   // As a host has it that is claimed.
-  await runOnHost(instance, host.name, "mkdir -p /var/lib/plainkube/state");
+  await runOnHost(instance, host.name, "mkdir -p /var/lib/plainkube/state && sync");
+  // Whoever is first finds them in memory, too.
+  await must(["sha256sum", ...files]);
   const plain = await secondsOf(() => runScript(instance, "script/cat.sh", [directory, host.name, ...files]));
   await runOnHost(instance, host.name, "rm /opt/sent && sync");
   measurements.add("upload: ssh cat", megabytes / plain);

@@ -71,7 +71,10 @@ async function repair(stack: string, { env, fileArguments }: FoundStack, found: 
     if (finding.kind === "unreachable") return [];
     const placed = finding.kind === "compared" ? finding.differences.map((d) => d.placed) : host.placed;
     const claims = finding.kind === "unprepared" ? host.claims : [];
-    return [...claims, ...new Set(placed.map(({ urn }) => urn))];
+    // Controllers read files of the phase before theirs, and may have run with what was there instead.
+    const isFirst = placed.some(({ name }) => name === "control-plane");
+    const after = isFirst ? host.placed.filter(({ name }) => name === "controllers") : [];
+    return [...claims, ...new Set([...placed, ...after].map(({ urn }) => urn))];
   });
   for (const { host, finding } of found) await readyToMend(host, finding);
   const options = ["--yes", "--skip-preview", "--stack", stack, ...fileArguments];

@@ -17,11 +17,13 @@ tolerated=--ignore-preflight-errors=SystemVerification,Swap,KubeletVersion
 on "$first" kubeadm init --config /root/init.yaml "$tolerated" >"$work/kubeadm-init.log"
 on "$first" cat /etc/kubernetes/admin.conf >"$work/kubeadm-admin.conf"
 kubectl=("$work/kubectl" --kubeconfig "$work/kubeadm-admin.conf" --cache-dir "$work/kubectl-cache")
+# Its own, as it prints it in the line that joins a node.
+token=$(grep -om1 -- '--token [^ ]*' "$work/kubeadm-init.log")
 ca=$(on "$first" "openssl x509 -in /etc/kubernetes/pki/ca.crt -pubkey -noout | openssl pkey -pubin -outform DER | sha256sum")
 
 jobs=()
 for host in "${hosts[@]:1}"; do
-  on "$host" kubeadm join "$api:6443" --token abcdef.0123456789abcdef --discovery-token-ca-cert-hash "sha256:${ca%% *}" \
+  on "$host" kubeadm join "$api:6443" --token "${token#* }" --discovery-token-ca-cert-hash "sha256:${ca%% *}" \
     --cri-socket unix:///run/plainkube/containerd/containerd.sock --node-name "$host" "$tolerated" >"$work/kubeadm-join-$host.log" &
   jobs+=("$!")
 done
@@ -30,11 +32,10 @@ service=$("${kubectl[@]}" get service proof --namespace plainkube-proof --output
 
 # The pod network: a route to each other node's pods, as soon as they are known.
 route_to() {
-  local cidr='' other deadline=$((SECONDS + 90))
-  until [ -n "$cidr" ] || [ $SECONDS -ge $deadline ]; do
-    cidr=$("${kubectl[@]}" get node "$1" --ignore-not-found --output 'jsonpath={.spec.podCIDR}')
-    [ -n "$cidr" ] || sleep 0.1
-  done
+  local cidr other
+  "${kubectl[@]}" wait --for=create "node/$1" --timeout=90s >/dev/null
+  "${kubectl[@]}" wait --for='jsonpath={.spec.podCIDR}' "node/$1" --timeout=90s >/dev/null
+  cidr=$("${kubectl[@]}" get node "$1" --output 'jsonpath={.spec.podCIDR}')
   for other in "${hosts[@]}"; do
     if [ "$other" != "$1" ]; then on "$other" ip route replace "$cidr" via "$2"; fi
   done

@@ -6,11 +6,26 @@ set -euo pipefail
 : "${url:?}" "${nodes:?}"
 ask() { curl --silent --fail --max-time 0.5 "$@"; }
 deadline=$((SECONDS + 180))
-for node in $nodes; do
-  until ask "$url" | grep "\"node\":\"$node\""; do
+missing=" $nodes "
+read -ra expected <<<"$nodes"
+# As the program's probe: a pause only when nobody answers, or when as many answers in a row as there are hosts bring no news.
+stale=0
+while [ -n "${missing// /}" ]; do
+  if answer=$(ask "$url") && [[ $answer =~ \"node\":\"([^\"]+)\" ]]; then
+    node=${BASH_REMATCH[1]}
+    if [[ $missing == *" $node "* ]]; then
+      missing=${missing/" $node "/ } stale=0
+    else
+      stale=$((stale + 1))
+    fi
+  else
+    stale=${#expected[@]}
+  fi
+  if [ "$stale" -ge "${#expected[@]}" ]; then
     [ $SECONDS -lt $deadline ] || exit 1
+    stale=0
     sleep 0.1
-  done
+  fi
 done
 until ask "$url/peer"; do
   [ $SECONDS -lt $deadline ] || exit 1

@@ -13,7 +13,7 @@ listed=0
 staged=()
 changed=
 units=()
-declare -A inputs=() probes=()
+declare -A inputs=() probes=() known_inputs=()
 
 fail() {
   printf 'plainkube: %s\n' "$*" >&2
@@ -98,17 +98,25 @@ digest() {
   done <<<"${inputs[$1]}" | sha256sum
 }
 
-# forget PATH: units with this input are started again, also if they ran with another content since their last good start.
+# forget PATH: units with this input, of other phases too, are started again when their phase is shipped, also if they ran with
+# another content since their last good start.
 forget() {
-  local name
-  for name in "${units[@]}"; do
-    case $'\n'${inputs[$name]}$'\n' in *$'\n'"$1"$'\n'*) [ ! -e "$state/unit.$name" ] || rm -f "$state/unit.$name" ;; esac
+  local noted=${known_inputs[$1]:-} name
+  for name in $noted; do rm -f "$state/unit.$name"; done
+}
+# Leaves in `known_inputs` the units of each path that they read, as noted when they were last shipped.
+know_inputs() {
+  local note path
+  for note in "$state"/inputs.*; do
+    [ -e "$note" ] || continue
+    while read -r path; do known_inputs[$path]+=" ${note##*/inputs.}"; done <"$note"
   done
 }
 
 # Leaves in `changed` whether systemd has to read its files again.
 commit() {
   local path
+  know_inputs
   for path in "${staged[@]}"; do
     if [ -e "$path" ] && cmp -s "$path.plainkube-new" "$path"; then
       if [ "$(stat -c '%a %u' "$path.plainkube-new")" = "$(stat -c '%a %u' "$path")" ]; then
@@ -132,7 +140,7 @@ commit() {
           changed=1
           ;;
       esac
-      rm -f "$path" "$path.plainkube-new"
+      rm -f "$path" "$path.plainkube-new" "$state/inputs.${path##*/}"
       echo "removed $path"
     done < <(sort -u "$state/files.$phase")
   fi
@@ -163,6 +171,7 @@ apply() {
   for name in "${units[@]}"; do
     sum=$(digest "$name")
     printf '%s\n' "$sum" >"$state/unit.$name.new" || no_space "$state/unit.$name"
+    printf '%s\n' "${inputs[$name]}" >"$state/inputs.$name" || no_space "$state/inputs.$name"
     if ! cmp -s "$state/unit.$name.new" "$state/unit.$name" || ! systemctl --quiet is-active "$name"; then
       restart+=("$name")
       rm -f "$state/unit.$name"

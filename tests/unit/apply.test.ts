@@ -317,3 +317,17 @@ test("a run that was cut off while it removed a unit is completed by the next", 
   assert.deepEqual([status, stderr], [0, ""]);
   assert.equal(sandbox.read("/etc/plainkube/b.key"), undefined);
 });
+
+test("a file that another phase's unit reads is set right, and that unit restarted when its phase is shipped again", () => {
+  const sandbox = shipped();
+  const other: Payload = {
+    files: [unitFile("c.service")],
+    units: [{ name: "c.service", inputs: ["/etc/plainkube/a.yaml"] }],
+  };
+  assert.equal(ship(sandbox, other, [], "q").stdout, "restarted c.service\n");
+  assert.equal(ship(sandbox, other, [], "q").stdout, "nothing to restart\n");
+  writeFileSync(sandbox.at("/etc/plainkube/a.yaml"), "a: by hand\n");
+  assert.equal(ship(sandbox).stdout, "restarted a.service\n");
+  assert.equal(ship(sandbox, other, [], "q").stdout, "restarted c.service\n");
+  assert.equal(ship(sandbox, other, [], "q").stdout, "nothing to restart\n");
+});

@@ -97,9 +97,9 @@ describe("what a run takes", () => {
     assert.throws(() => parseStat("42 nothing"), /expected PID/);
   });
 
-  test("is counted between two looks, of which the second is a connection itself", () => {
-    const before = { connections: { node1: 5, node2: 2 }, sentBytes: 1000 };
-    const after = { connections: { node1: 9, node2: 3, node3: 4 }, sentBytes: 5000 };
+  test("is counted between two looks, of which each is a connection itself", () => {
+    const before = { connections: { node1: 5, node2: 2 }, sentBefore: 900, sentBytes: 1000 };
+    const after = { connections: { node1: 9, node2: 3, node3: 4 }, sentBefore: 5000, sentBytes: 5200 };
     assert.deepEqual(between(before, after), { connections: { node1: 3, node2: 0, node3: 3 }, sentBytes: 4000 });
   });
 });
