@@ -14,7 +14,7 @@ import { between, trafficOf } from "./traffic.ts";
 import { makeWorkspace, specOf } from "./workspace.ts";
 
 /**
- * etcd and the API server, sent to an idle host: by `ssh HOST 'cat >file'`, with nothing but OpenSSH's defaults, and as the
+ * All that a control plane with a kubelet runs, sent to an idle host: by `ssh HOST 'cat >file'`, with nothing but OpenSSH's defaults, and as the
  * program does it, where the clock includes its start, what it asks the host, and the check on arrival. Then once more.
  */
 export async function benchUpload({ measurements, log }: Round): Promise<void> {
@@ -23,7 +23,7 @@ export async function benchUpload({ measurements, log }: Round): Promise<void> {
   const { directory } = await makeWorkspace(instance, hosts, log);
   const spec = await specOf(hosts);
   const settings = await resolveSource(spec.binaries, log);
-  const pins = pinsFor(stagesOf(spec)["control-plane"], spec.versions, "amd64", settings);
+  const pins = pinsFor(Object.values(stagesOf(spec)).flat(), spec.versions, "amd64", settings);
   const files = [...(await obtain(pins, settings, log)).values()].map(({ path }) => path);
   const sizes = await Promise.all(files.map(async (file) => (await stat(file)).size));
   const megabytes = sizes.reduce((sum, size) => sum + size, 0) / 1e6;

@@ -82,6 +82,10 @@ export class Access extends pulumi.ComponentResource {
       if (spec.kubelet.certificates === "bootstrapped") certificateRights(name, this.options(this));
       if (spec.network.podNetwork === "flannel") ready.push(flannelRights(name, this.options(this)));
     }
+    // flanneld waits for its pod CIDR, and a kubelet for its certificate: both come from the controllers.
+    if (spec.network.podNetwork === "flannel" || spec.kubelet.certificates === "bootstrapped") {
+      ready.push(controlPlane.settled);
+    }
     this.ready = ready;
   }
 

@@ -52,42 +52,44 @@ if [ ${#missing[@]} -gt 0 ]; then
   for sha in "${missing[@]}"; do total=$((total + sizes[$sha])); done
   # This side may never be told that the connection is lost, so there is a limit: that of a line of 100 kB/s.
   limit=$((60 + total / 100000))
-  inbox=$(mktemp -d "$store/.part-XXXXXX")
-  trap 'rm -rf "$inbox"' EXIT
+  inbox=$(mktemp -d "$store/.part-XXXXXX") || fail "cannot write to $store on $(hostname). Free space there, then run 'pulumi up' again."
+  said=$(mktemp -p /run plainkube-XXXXXX)
+  trap 'rm -rf "$inbox" "$said"' EXIT
   exec 8<"$inbox"
   flock 8
-  code=0
-  said=$(timeout "$limit" tar --extract --no-same-owner --directory "$inbox" 2>&1) || code=$?
-  # What has arrived whole is kept, however it ended.
-  for sha in "${missing[@]}"; do
-    file=$inbox/$sha
-    if [ "$(stat -c %s "$file" 2>/dev/null || :)" != "${sizes[$sha]}" ]; then
-      # The sender gives what follows only when all before it was given.
-      [ "$code" != 0 ] || code="cut"
-      break
-    fi
+  # keep SHA: into the store, if it is here whole.
+  keep() {
+    local file=$inbox/$1 got
+    if [ "$(stat -c %s "$file" 2>/dev/null || :)" != "${sizes[$1]:-none}" ]; then return; fi
     got=$(sha256 "$file")
-    if [ "$got" != "$sha" ]; then
-      echo "damaged $sha"
-      fail "SHA-256 $got arrived on $(hostname); expected $sha. It was not kept."
+    if [ "$got" != "$1" ]; then
+      echo "damaged $1"
+      fail "SHA-256 $got arrived on $(hostname); expected $1. It was not kept."
     fi
     chmod 0755 "$file"
-    mv -fT "$file" "$store/$sha"
-    total=$((total - sizes[$sha]))
-  done
-  case $code,$said in
-    0,*) ;;
-    124,*) fail "$total bytes did not arrive on $(hostname) in $limit s. Use a faster line, then run 'pulumi up' again: what has arrived is kept." ;;
-    *'Wrote only'* | *'Cannot write'* | *'No space left'* | *'Disk quota exceeded'* | *'Read-only file system'* | *'Input/output error'*)
+    mv -fT "$file" "$store/$1"
+    total=$((total - sizes[$1]))
+  }
+  # tar says a name when it begins with a file: the one before is whole then, and is kept whatever comes.
+  previous=
+  while read -r sha; do
+    if [ -n "$previous" ]; then keep "$previous"; fi
+    previous=$sha
+  done < <(timeout "$limit" tar --extract --verbose --no-same-owner --directory "$inbox" 2>"$said")
+  code=0
+  wait "$!" || code=$?
+  if [ -n "$previous" ]; then keep "$previous"; fi
+  for sha in "${missing[@]}"; do
+    if [ -e "$store/$sha" ]; then continue; fi
+    [ "$code" != 124 ] || fail "$total bytes did not arrive on $(hostname) in $limit s. Use a faster line, then run 'pulumi up' again: what has arrived is kept."
+    if grep -qE 'Wrote only|Cannot (write|open)|No space left|quota exceeded|Read-only file system|Input/output error' "$said"; then
       fail "cannot write to $store on $(hostname): $(free_mib) MiB are free there." \
         "Free $((total / 1048576 + 1)) MiB for what is missing, then run 'pulumi up' again: what has arrived is kept."
-      ;;
-    *)
-      got=$(stat -c %s "$file" 2>/dev/null || echo 0)
-      fail "got $got of ${sizes[$sha]} bytes of $sha on $(hostname): the connection was cut. Run 'pulumi up' again: what has arrived is kept."
-      ;;
-  esac
-  rm -rf "$inbox"
+    fi
+    got=$(stat -c %s "$inbox/$sha" 2>/dev/null || echo 0)
+    fail "got $got of ${sizes[$sha]} bytes of $sha on $(hostname): the connection was cut. Run 'pulumi up' again: what has arrived is kept."
+  done
+  rm -rf "$inbox" "$said"
   trap - EXIT
   exec 8<&-
 fi

@@ -68,13 +68,20 @@ async function send(
   ].join("\n");
   return withSsh(target, password, script, async ({ program, args, env }) => {
     // The names go to tar, and the contents from it to ssh without a way through this program.
-    const ssh = spawn(
-      "sh",
-      ["-c", 'tar -cf - --format=ustar -C "$0" -T - | "$@"', dirname(blobPath("any")), program, ...args],
-      // No files beside the files, as tar on macOS makes them for attributes.
-      { stdio: ["pipe", "pipe", "pipe"], env: { ...env, COPYFILE_DISABLE: "1" } },
+    const tar = spawn(
+      "tar",
+      ["-cf", "-", "--format=ustar", ...ownedByRoot, "-C", dirname(blobPath("any")), "-T", "-"],
+      {
+        stdio: ["pipe", "pipe", "inherit"],
+        // No files beside the files, as tar on macOS makes them for attributes.
+        env: { ...process.env, COPYFILE_DISABLE: "1" },
+      },
     );
-    ssh.stdin.on("error", ignoreClosedPipe);
+    const packed = once(tar, "close");
+    const ssh = spawn(program, args, { stdio: [tar.stdout, "pipe", "pipe"], env });
+    // ssh has it now; open here, too, it would keep tar from seeing ssh's end.
+    tar.stdout.destroy();
+    tar.stdin.on("error", ignoreClosedPipe);
     // What is said before the host's first line may be about its key, and is told better below.
     let early: string[] | undefined = [];
     const tell = () => {
@@ -92,16 +99,23 @@ async function send(
       else if (line.startsWith("damaged ")) damaged = line.slice(8);
       else if (line === "send") {
         sent = true;
-        ssh.stdin.end([...needed].map((sha256) => `${sha256}\n`).join(""));
+        tar.stdin.end([...needed].map((sha256) => `${sha256}\n`).join(""));
       }
     }
-    ssh.stdin.end();
+    tar.stdin.end();
+    const [packing] = (await packed) as [number | null];
     const [code] = (await closed) as [number | null];
     const changed = code === 255 && early ? hostKeyProblem(target, early.join("\n")) : undefined;
     if (changed) throw new Error(changed);
     tell();
     const broken = entries.find(({ sha256 }) => sha256 === damaged);
     if (broken) return { damaged: broken };
+    // Nothing needed is an empty archive, which the host need not have read.
+    if (code !== 0 && packing && needed.size > 0) {
+      throw new Error(
+        `binaries could not be read on this machine: tar ended with ${packing}, and its message stands above. Correct the cause and run 'pulumi up' again.`,
+      );
+    }
     if (code !== 0 || !sent) {
       const { host, port, user } = target.endpoint;
       throw new Error(
@@ -113,6 +127,10 @@ async function send(
     return needed.size;
   });
 }
+
+/** A uid of this machine may be larger than the format can hold. */
+const ownedByRoot =
+  process.platform === "linux" ? ["--owner=0", "--group=0", "--numeric-owner"] : ["--uid", "0", "--gid", "0"];
 
 function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
   if (!["EPIPE", "ECONNRESET", "ERR_STREAM_PREMATURE_CLOSE", "ERR_STREAM_DESTROYED"].includes(error.code ?? ""))

@@ -27,6 +27,8 @@ export class ControlPlane extends pulumi.ComponentResource {
   readonly host: Host;
   /** Ends when the API is ready. */
   readonly ready: pulumi.Resource;
+  /** Ends when the controllers work, too, where the system has them. */
+  readonly settled: pulumi.Resource;
 
   constructor(name: string, args: ControlPlaneArgs, opts?: pulumi.ComponentResourceOptions) {
     super("plainkube:control-plane:ControlPlane", name, {}, opts);
@@ -47,7 +49,7 @@ export class ControlPlane extends pulumi.ComponentResource {
     this.ready = shipment.applied;
     if (parts[spec.system].has("controllers")) {
       const controllers = args.binaries.stage("controllers");
-      new Shipment(
+      this.settled = new Shipment(
         `${name}-controllers`,
         {
           host,
@@ -57,8 +59,8 @@ export class ControlPlane extends pulumi.ComponentResource {
           after: [controllers.done, this.ready],
         },
         { parent: this },
-      );
-    }
+      ).applied;
+    } else this.settled = this.ready;
   }
 }
 

@@ -201,7 +201,7 @@ apply() {
     deadline=$((SECONDS + 90))
     until bash -c "${probes[$name]}" >/dev/null 2>&1; do
       # Once a second: systemd has better to do meanwhile.
-      if [ $((asked += 1)) -ge 10 ]; then
+      if [ $((asked += 1)) -ge 10 ] || [ $SECONDS -ge $deadline ]; then
         asked=0
         if systemctl --quiet is-failed "$name"; then explain "$name" "failed"; fi
         if [ "$(systemctl show --property NRestarts --value "$name")" -ge $((restarts[$name] + 3)) ]; then explain "$name" "fails again and again"; fi

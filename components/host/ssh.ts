@@ -25,6 +25,10 @@ export const sshTarget = ({ ssh }: Pick<ClusterSpec, "ssh">, host: HostSpec): Ss
   dialTimeoutSeconds: ssh.dialTimeoutSeconds,
 });
 
+/** OpenSSH's defaults in another order; not by `^`, which versions before 8.1 do not know. */
+const ciphersByAes =
+  "aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr";
+
 /** Whether this machine's processor has AES; where that cannot be told, it is taken for one that has not. */
 function hasAes(): boolean {
   try {
@@ -45,8 +49,8 @@ export function sshConfig(target: SshTarget, directory: string): { config: strin
       `  HostKeyAlias ${alias}`,
       ...extra.map((line) => `  ${line}`),
     ].join("\n");
-  // Where processors have AES, it takes half of what OpenSSH's first choice takes. The sign keeps the others behind it.
-  const ciphers = hasAes() ? ["  Ciphers ^aes128-gcm@openssh.com,aes256-gcm@openssh.com"] : [];
+  // Where processors have AES, it takes half of what OpenSSH's first choice takes.
+  const ciphers = hasAes() ? [`  Ciphers ${ciphersByAes}`] : [];
   // ssh replaces what begins with a percent sign.
   const folder = directory.replaceAll("%", "%%");
   const common = [

@@ -15,6 +15,12 @@ note() {
   if [ "$event" = DELETED ] || [ "$node" = "$NODE_NAME" ] || [ -z "$cidr" ] || [ -z "$via" ]; then
     unset "routes[$node]"
   else
+    # A share that comes to another node has left the one before, whether that was heard or not.
+    if [ "$before" != "$cidr $via" ]; then
+      for other in "${!routes[@]}"; do
+        case ${routes[$other]} in "$cidr "*) unset "routes[$other]" ;; esac
+      done
+    fi
     routes[$node]="$cidr $via"
   fi
   [ "${routes[$node]:-}" != "$before" ]
@@ -37,7 +43,8 @@ sync() {
   touch /run/plainkube/routes.ready
 }
 
-# The watch before the list: nothing is missed between them. What is there comes again in it, and changes nothing. In chunks,
+# The watch has begun when its first line is here, and nothing is missed between it and the list. What is there comes again in it, and
+# changes nothing. A cluster without nodes has no first line. In chunks,
 # which is how kubectl lists more than 500, it would come as lists in a list, without names.
 exec 3< <(exec /opt/plainkube/bin/kubectl get nodes --watch --output-watch-events --chunk-size=0 --output \
   'jsonpath={.type}|{.object.metadata.name}|{.object.spec.podCIDR}|{.object.status.addresses[?(@.type=="InternalIP")].address}{"\n"}')
@@ -45,11 +52,15 @@ watch=$!
 # This process ends last, whatever ends it, so that systemd sees the unit empty, with cgroup v1 too.
 trap 'kill -KILL "$watch" 2>/dev/null || :; wait "$watch" || :' EXIT
 trap 'exit 0' TERM
+first=''
+IFS= read -r -t 2 -u 3 first || :
 nodes=$(/opt/plainkube/bin/kubectl get nodes --output \
   'jsonpath={range .items[*]}{.metadata.name}|{.spec.podCIDR}|{.status.addresses[?(@.type=="InternalIP")].address}{"\n"}{end}')
 while IFS='|' read -r node cidr via; do
   if [ -n "$node" ]; then note ADDED "$node" "$cidr" "$via" || :; fi
 done <<<"$nodes"
+IFS='|' read -r event node cidr via <<<"$first"
+if [ -n "$node" ]; then note "$event" "$node" "$cidr" "$via" || :; fi
 sync
 
 while IFS='|' read -r event node cidr via <&3; do

@@ -64,7 +64,7 @@ export class Users extends pulumi.ComponentResource {
     };
   }
 
-  /** Sends the requests, once the bindings are there. */
+  /** Sends the requests, once the bindings are there, and the controllers, which gather the rules of view, edit and admin. */
   #ask(name: string, { spec, pki, controlPlane }: UsersArgs, bindings: pulumi.Resource[]): pulumi.Output<string[]> {
     const { host } = controlPlane;
     const script = pulumi
@@ -78,7 +78,7 @@ export class Users extends pulumi.ComponentResource {
         stdin: pulumi.secret(script),
         addPreviousOutputInEnv: false,
       },
-      { parent: this, deletedWith: host.root, dependsOn: [controlPlane.ready, ...bindings] },
+      { parent: this, deletedWith: host.root, dependsOn: [controlPlane.settled, ...bindings] },
     );
     // Made of a secret, but it holds none.
     return pulumi.unsecret(probe.stdout).apply((lines) => lines.trimEnd().split("\n"));
