@@ -72,12 +72,17 @@ async function send(
       "tar",
       ["-cf", "-", "--format=ustar", ...ownedByRoot, "-C", dirname(blobPath("any")), "-T", "-"],
       {
-        stdio: ["pipe", "pipe", "inherit"],
+        stdio: ["pipe", "pipe", "pipe"],
         // No files beside the files, as tar on macOS makes them for attributes.
         env: { ...process.env, COPYFILE_DISABLE: "1" },
       },
     );
     const packed = once(tar, "close");
+    const unreadable: string[] = [];
+    createInterface({ input: tar.stderr }).on("line", (line) => {
+      // That ssh has ended is told by what ssh says.
+      if (!/Cannot write|Write error|Broken pipe|not recoverable/.test(line)) unreadable.push(line);
+    });
     const ssh = spawn(program, args, { stdio: [tar.stdout, "pipe", "pipe"], env });
     // ssh has it now; open here, too, it would keep tar from seeing ssh's end.
     tar.stdout.destroy();
@@ -103,17 +108,16 @@ async function send(
       }
     }
     tar.stdin.end();
-    const [packing] = (await packed) as [number | null];
+    await packed;
     const [code] = (await closed) as [number | null];
     const changed = code === 255 && early ? hostKeyProblem(target, early.join("\n")) : undefined;
     if (changed) throw new Error(changed);
     tell();
     const broken = entries.find(({ sha256 }) => sha256 === damaged);
     if (broken) return { damaged: broken };
-    // Nothing needed is an empty archive, which the host need not have read.
-    if (code !== 0 && packing && needed.size > 0) {
+    if (code !== 0 && unreadable.length > 0) {
       throw new Error(
-        `binaries could not be read on this machine: tar ended with ${packing}, and its message stands above. Correct the cause and run 'pulumi up' again.`,
+        `binaries could not be read on this machine: ${unreadable.join("; ")}. Correct the cause and run 'pulumi up' again.`,
       );
     }
     if (code !== 0 || !sent) {

@@ -257,7 +257,10 @@ async function plant(cluster: TestCluster): Promise<Plants> {
       );
       await rm(backup);
       await cluster.onHost("node1", "rm /run/planted /var/lib/plainkube/etcd/planted");
-      await cluster.onHost("node2", "systemctl stop planted; rm /tmp/planted.pem /root/.bash_history /etc/planted");
+      await cluster.onHost(
+        "node2",
+        "systemctl stop planted; systemctl reset-failed planted 2>/dev/null; rm /tmp/planted.pem /root/.bash_history /etc/planted",
+      );
     },
   };
 }
