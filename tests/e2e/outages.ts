@@ -423,6 +423,12 @@ const drifts: Readonly<Record<string, { host: string; does: string; told: string
     does: "rm /etc/plainkube/pki/apiserver-kubelet-client.crt",
     told: "kube-apiserver.service: /etc/plainkube/pki/apiserver-kubelet-client.crt is missing",
   },
+  // One that units of another phase read, too: they are started again with it.
+  "a certificate that was edited": {
+    host: "node1",
+    does: "echo >>/etc/plainkube/pki/front-proxy-ca.crt",
+    told: "kube-apiserver.service: /etc/plainkube/pki/front-proxy-ca.crt has other content",
+  },
   "a key that others may read": {
     host: "node1",
     does: "chmod 644 /etc/plainkube/pki/sa.key",
