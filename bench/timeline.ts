@@ -69,7 +69,7 @@ export function renderTimeline(title: string, spans: readonly Span[], length: nu
     return [label(span.name, y + 9), bar(span, y + 1, rowHeight - 3, 1), took].join("");
   });
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${bottom + 10}" viewBox="0 0 ${width} ${bottom + 10}" font-family="sans-serif" font-size="10">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${bottom + 10}" viewBox="0 0 ${width} ${bottom + 10}" font-family="sans-serif" font-size="10"><title>pulumi up, resource by resource</title>`,
     `<rect width="100%" height="100%" fill="white"/>`,
     `<text x="8" y="18" font-size="14" font-weight="bold">${escapeXml(title)}</text>`,
     ...axis,
