@@ -9,6 +9,8 @@ export interface Usage {
   readonly peakRss: number;
   /** Processor time in seconds, of descendants that have ended meanwhile, too. */
   readonly cpuSeconds: number;
+  /** The most processes at once. */
+  readonly peakProcesses: number;
   /** Name of the program → its largest resident set, in bytes. */
   readonly peakByProgram: Readonly<Record<string, number>>;
 }
@@ -42,6 +44,7 @@ export class Sampler {
   readonly #timer: NodeJS.Timeout;
   #peakRss = 0;
   #cpuSeconds = 0;
+  #peakProcesses = 0;
   readonly #peaks: Record<string, number> = {};
 
   constructor(root: number) {
@@ -52,11 +55,17 @@ export class Sampler {
   /** Ends the sampling. */
   stop(): Usage {
     clearInterval(this.#timer);
-    return { peakRss: this.#peakRss, cpuSeconds: this.#cpuSeconds, peakByProgram: this.#peaks };
+    return {
+      peakRss: this.#peakRss,
+      cpuSeconds: this.#cpuSeconds,
+      peakProcesses: this.#peakProcesses,
+      peakByProgram: this.#peaks,
+    };
   }
 
   #look(): void {
     const samples = tree(this.#root);
+    this.#peakProcesses = Math.max(this.#peakProcesses, samples.length);
     // Time of a child goes over to its parent when it ends, so the sum only grows.
     const sum = (of: (sample: ProcessSample) => number) => samples.reduce((all, sample) => all + of(sample), 0);
     this.#peakRss = Math.max(
