@@ -5,16 +5,11 @@
 set -euo pipefail
 umask 077
 here=$(cd "$(dirname "$0")" && pwd)
-work=$1
-shift
+# shellcheck source=bench/script/begin.sh
+. "$here/begin.sh"
 hosts=("${@%%=*}")
 new=${!#}
-host=${new%%=*} api=${1#*=}
-run=$work/run out=$work/run/hosts ca=$work/run/authorities
-# shellcheck source=bench/script/pki.sh
-. "$here/pki.sh"
-# shellcheck source=bench/script/send.sh
-. "$here/send.sh"
+host=${new%%=*}
 
 {
   files "$host"

@@ -10,17 +10,12 @@
 set -euo pipefail
 umask 077
 here=$(cd "$(dirname "$0")" && pwd)
-work=$1
-shift
+# shellcheck source=bench/script/begin.sh
+. "$here/begin.sh"
 hosts=("${@%%=*}")
-first=${hosts[0]} api=${1#*=}
-run=$work/run out=$work/run/hosts ca=$work/run/authorities
+first=${hosts[0]}
 rm -rf "$run"
 mkdir -p "$run"
-# shellcheck source=bench/script/pki.sh
-. "$here/pki.sh"
-# shellcheck source=bench/script/send.sh
-. "$here/send.sh"
 
 # Keys are made while the first binaries travel.
 make_keys() {
