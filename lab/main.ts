@@ -3,12 +3,12 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
-import { shellWord } from "../components/host/shipment.ts";
 import { clusterSchema } from "../components/schema.ts";
 import { visible } from "../components/shown.ts";
+import { environmentFile } from "./environment.ts";
 import { createInstance, destroyInstance, type LabInstance, runOnHost } from "./instance.ts";
 import { prepareMachine } from "./machine.ts";
-import { configured, LabStack, prepare, projectDirectory, stackConfig } from "./stack.ts";
+import { LabStack, prepare, projectDirectory, stackConfig } from "./stack.ts";
 
 const usage = "usage: npm run lab [-- [--stack=NAME] [up | down | pulumi ARGUMENT…]]";
 
@@ -110,28 +110,6 @@ async function showService(instance: LabInstance, address: string, kubectl: read
     console.log(`  ${host}: ${visible((answers[i]?.stdout || answers[i]?.stderr || "").trim())}`);
   }
   return asked === 0 && answers.every(({ code }) => code === 0);
-}
-
-function environmentFile(stack: LabStack, kubeconfig: string, bin: string): string {
-  const { TMPDIR: temporary = "", ...environment } = stack.environment;
-  const variables = { ...environment, KUBECONFIG: kubeconfig };
-  const lines = Object.entries(variables).map(([key, value]) =>
-    key === "PATH" ? "" : `export ${key}=${shellWord(value)}`,
-  );
-  // What stands before the PATH of this run is ours; the rest is whatever it is by then.
-  const { PATH: whole = "" } = stack.environment;
-  const ours = whole
-    .slice(0, whole.length - (process.env.PATH ?? "").length)
-    .split(":")
-    .filter(Boolean);
-  return [
-    "# Made by `npm run lab`: kubectl and pulumi for the lab's stack. Source it from bash or zsh.",
-    ...lines.filter(Boolean),
-    `export PATH=${shellWord([bin, ...ours].join(":"))}:"$PATH"`,
-    `pulumi() { local TMPDIR=${shellWord(temporary)}; export TMPDIR`,
-    `  case $1 in ${configured.join("|")}) command pulumi "$@" --config-file ${shellWord(stack.file)} ;; *) command pulumi "$@" ;; esac; }`,
-    "",
-  ].join("\n");
 }
 
 async function down(): Promise<number> {

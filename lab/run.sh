@@ -8,5 +8,7 @@ if ! cmp -s package-lock.json node_modules/.plainkube-lock; then
   npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2
   cp package-lock.json node_modules/.plainkube-lock
 fi
+# A lab's env file is for pulumi and kubectl by hand. Each command here knows its own stack, which may be another.
+for name in ${PLAINKUBE_SOURCED:-}; do unset "$name"; done
 PATH="$PWD/node_modules/.bin:$PATH"
 exec node "$@"
