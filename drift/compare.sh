@@ -11,16 +11,16 @@ declare -A differs=() told=()
 
 begin() { [ -d "$state" ]; }
 
-# file MODE PATH < CONTENT
+# file MODE PATH CONTENT
 file() {
   local what
   what=$(look "$1" "$2")
-  if [ -z "$what" ] && ! cmp -s - "$2"; then what="has other content"; fi
+  if [ -z "$what" ] && ! printf %s "$3" | cmp -s - "$2"; then what="has other content"; fi
   if [ -n "$what" ]; then differs[$2]=$what; fi
 }
 
-# secret MODE PATH BASE64
-secret() { file "$1" "$2" < <(base64 -d <<<"$3"); }
+# secret MODE PATH CONTENT
+secret() { file "$@"; }
 
 # look MODE PATH: what is wrong with it but for its content.
 look() {

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { linkOf } from "../components/binaries/stages.ts";
 import type { UploadOrder } from "../components/binaries/upload.ts";
+import { unpacked } from "../components/host/pack.ts";
 import { shellWord } from "../components/host/shipment.ts";
 
 /** One thing that the last `up` has put on a host, as the stack's state holds it. */
@@ -92,12 +93,14 @@ function binariesOf({ urn, inputs }: StoredResource, { layout }: UploadOrder): P
 }
 
 function phaseOf({ urn, parent, inputs }: StoredResource, resources: readonly StoredResource[]): Placed {
-  const shipped = text(inputs?.stdin);
+  const stored = text(inputs?.stdin);
+  const shipped = unpacked(stored);
   const [, phase = ""] = /\nbegin (\S+)\n/.exec(shipped) ?? [];
   const end = shipped.lastIndexOf("\napply\n");
   // What makes the shipment go again is the number of its attempt.
   const attempt = resources.find((other) => other.parent === parent && other.type === "random:index/randomId:RandomId");
-  if (phase === "" || end < 0 || !attempt) {
+  // Earlier versions had other lines, in a script that was not packed.
+  if (phase === "" || end < 0 || !attempt || shipped === stored) {
     throw new Error(
       `${nameOf(urn)}: the state holds no shipment that this version can read; expected one of its own. Run 'pulumi up' with this version first`,
     );

@@ -10,10 +10,12 @@ state=/var/lib/plainkube/state
 phase=
 # Bytes of the list of what this phase has shipped.
 listed=0
-staged=()
+# Paths: all that the phase ships, and those of them that wait beside what is there.
+shipped=() staged=()
 changed=
 units=()
-declare -A inputs=() probes=() known_inputs=()
+# By unit: its inputs and its probe. By path: units that read it, its sum, where it leads as a link.
+declare -A inputs=() probes=() known_inputs=() sums=() targets=()
 
 fail() {
   printf 'plainkube: %s\n' "$*" >&2
@@ -39,26 +41,38 @@ begin() {
   exec 9>"$state/lock.$phase"
   flock -w 300 9 || fail "another run holds $state/lock.$phase for 5 minutes. Wait for it or end it, then run 'pulumi up' again."
   listed=$(stat -c %s "$state/files.$phase" 2>/dev/null || echo 0)
+  know_inputs
 }
 
-# file MODE PATH < CONTENT: noted first, so that a reset finds it however this ends; then beside its target, so that a full
-# disk leaves the old file whole.
+# file MODE PATH CONTENT: noted first, so that a reset finds it however this ends; then beside its target if there is one, so that
+# a full disk leaves the old file whole. No process is started for it, as there are many.
 file() {
-  local list=$state/files.$phase
+  local list=$state/files.$phase at=$2
   if ! printf '%s\n' "$2" >>"$list"; then
     # Half a name would be taken for a file.
     truncate -s "$listed" "$list" || :
     no_space "$list"
   fi
   listed=$((listed + ${#2} + 1))
+  shipped+=("$2")
   [ -d "${2%/*}" ] || (umask 022 && mkdir -p "${2%/*}") || no_space "$2"
-  cat >"$2.plainkube-new" || no_space "$2"
-  chmod "$1" "$2.plainkube-new"
-  staged+=("$2")
+  # Of a run that was cut off, with a mode of its own.
+  if [ -e "$2.plainkube-new" ]; then rm -f "$2.plainkube-new"; fi
+  if [ -e "$2" ] || [ -L "$2" ]; then
+    at=$2.plainkube-new
+    staged+=("$2")
+  else
+    forget "$2"
+    case $2 in /etc/systemd/system/*) changed=1 ;; esac
+  fi
+  if [ "$1" = 0644 ]; then umask 022; fi
+  printf %s "$3" >"$at" || { rm -f "$at"; no_space "$2"; }
+  umask 077
+  case $1 in 0600 | 0644) ;; *) chmod "$1" "$at" ;; esac
 }
 
-# secret MODE PATH BASE64
-secret() { file "$1" "$2" < <(base64 -d <<<"$3"); }
+# secret MODE PATH CONTENT
+secret() { file "$@"; }
 
 # unit NAME PROBE INPUT…: restarted when the content of its file or of an input changed; ready when PROBE succeeds.
 unit() {
@@ -69,31 +83,69 @@ unit() {
   inputs[$name]=$(printf '%s\n' "/etc/systemd/system/$name" "$@")
 }
 
-# verify UNIT: a binary is started only while its content is the one that its name says: it looks as it did when it was
+# verify UNIT…: a binary is started only while its content is the one that its name says: it looks as it did when it was
 # received, or is hashed again.
 verify() {
-  local input target got node
-  while read -r input; do
-    if [ ! -L "$input" ] || ! target=$(readlink -e "$input"); then continue; fi
-    if grep -qsxF "$(stat -c '%n %i %s %.9Y %.9Z' "$target")" "$state/verified"; then continue; fi
+  local name input line target got node received
+  local -A from=()
+  for name in "$@"; do
+    while read -r input; do
+      if [ -n "${targets[$input]:-}" ]; then from[${targets[$input]}]="$name $input"; fi
+    done <<<"${inputs[$name]}"
+  done
+  if [ ${#from[@]} -eq 0 ]; then return; fi
+  received=$(cat "$state/verified" 2>/dev/null || :)
+  while read -r line; do
+    case $'\n'$received$'\n' in *$'\n'"$line"$'\n'*) continue ;; esac
+    target=${line%% *}
     got=$(sha256sum <"$target")
     if [ "${got%% *}" != "${target##*/}" ]; then
       node=$(cat "$state/owner" 2>/dev/null || hostname)
       node=${node##*/}
-      fail "$target ($input) on $(hostname) is damaged, and $1 was not started with it: got SHA-256 ${got%% *}, expected ${target##*/}." \
+      read -r name input <<<"${from[$target]}"
+      fail "$target ($input) on $(hostname) is damaged, and $name was not started with it: got SHA-256 ${got%% *}, expected ${target##*/}." \
         "Look why its content changed (a bad disk, another program), then send it again: pulumi up --replace '**::${node%@*}-binaries-*'"
     fi
-  done <<<"${inputs[$1]}"
+  done < <(stat -c '%n %i %s %.9Y %.9Z' "${!from[@]}")
 }
 
+# sum_up PATH…: leaves the sum of each in `sums`.
+sum_up() {
+  local line
+  while read -r line; do sums[${line:66}]=${line:0:64}; done < <(sha256sum -- "$@")
+}
+
+# read_inputs: leaves in `sums` and `targets` what the units' inputs hold: a binary is a link named after its content.
+read_inputs() {
+  local input files=() links=() real i
+  if [ ${#units[@]} -eq 0 ]; then return; fi
+  while read -r input; do
+    if [ -L "$input" ]; then links+=("$input"); else files+=("$input"); fi
+  done < <(printf '%s\n' "${inputs[@]}" | sort -u)
+  if [ ${#links[@]} -gt 0 ]; then
+    mapfile -t real < <(readlink -e -- "${links[@]}")
+    if [ ${#real[@]} -ne ${#links[@]} ]; then
+      for input in "${links[@]}"; do
+        readlink -e "$input" >/dev/null || fail "$input is missing on $(hostname). Run 'npm run drift -- --stack STACK --repair'."
+      done
+    fi
+    for i in "${!links[@]}"; do targets[${links[i]}]=${real[i]}; done
+  fi
+  if [ ${#files[@]} -gt 0 ]; then sum_up "${files[@]}" 2>/dev/null; fi
+}
+
+# digest UNIT: of what its inputs hold.
 digest() {
   local input
   while read -r input; do
-    # A binary is a link named after its content.
-    if [ -L "$input" ]; then
-      readlink -e "$input" || fail "$input is missing on $(hostname). Run 'npm run drift -- --stack STACK --repair'."
+    if [ -n "${targets[$input]:-}" ]; then
+      printf '%s\n' "${targets[$input]}"
+    elif [ -n "${sums[$input]:-}" ]; then
+      printf '%s  %s\n' "${sums[$input]}" "$input"
+    elif [ -e "$input" ]; then
+      fail "$input, which $1 reads, cannot be read on $(hostname): $(sha256sum -- "$input" 2>&1 >/dev/null). Look at that disk, then run 'pulumi up' again."
     else
-      sha256sum "$input"
+      fail "$input, which $1 reads, is missing on $(hostname). Run 'npm run drift -- --stack STACK --repair'."
     fi
   done <<<"${inputs[$1]}" | sha256sum
 }
@@ -115,12 +167,18 @@ know_inputs() {
 
 # Leaves in `changed` whether systemd has to read its files again.
 commit() {
-  local path
-  know_inputs
+  local path line same=()
+  local -A looks=()
+  if [ ${#staged[@]} -gt 0 ]; then
+    # What is no file by now has no sum.
+    sum_up "${staged[@]/%/.plainkube-new}" "${staged[@]}" 2>/dev/null
+    while read -r line; do looks[${line#* * }]=${line% "${line#* * }"}; done < <(stat -c '%a %u %n' "${staged[@]/%/.plainkube-new}" "${staged[@]}")
+  fi
   for path in "${staged[@]}"; do
-    if [ -e "$path" ] && cmp -s "$path.plainkube-new" "$path"; then
-      if [ "$(stat -c '%a %u' "$path.plainkube-new")" = "$(stat -c '%a %u' "$path")" ]; then
-        rm -f "$path.plainkube-new"
+    [ -n "${sums[$path.plainkube-new]:-}" ] || fail "$path.plainkube-new cannot be read on $(hostname), where it was just written. Look at that disk, then run 'pulumi up' again."
+    if [ "${sums[$path.plainkube-new]}" = "${sums[$path]:-}" ]; then
+      if [ "${looks[$path.plainkube-new]}" = "${looks[$path]:-}" ]; then
+        same+=("$path.plainkube-new")
         continue
       fi
     else
@@ -129,9 +187,10 @@ commit() {
     mv -fT "$path.plainkube-new" "$path"
     case $path in /etc/systemd/system/*) changed=1 ;; esac
   done
+  if [ ${#same[@]} -gt 0 ]; then rm -f "${same[@]}"; fi
   if [ -f "$state/files.$phase" ]; then
     while read -r path; do
-      case " ${staged[*]} " in *" $path "*) continue ;; esac
+      case " ${shipped[*]} " in *" $path "*) continue ;; esac
       if [ -d "$path" ]; then continue; fi
       case $path in
         /etc/systemd/system/*)
@@ -144,10 +203,10 @@ commit() {
       echo "removed $path"
     done < <(sort -u "$state/files.$phase")
   fi
-  if [ ${#staged[@]} -eq 0 ]; then
+  if [ ${#shipped[@]} -eq 0 ]; then
     rm -f "$state/files.$phase"
   else
-    printf '%s\n' "${staged[@]}" >"$state/files.$phase.new" || no_space "$state/files.$phase"
+    printf '%s\n' "${shipped[@]}" >"$state/files.$phase.new" || no_space "$state/files.$phase"
     mv -fT "$state/files.$phase.new" "$state/files.$phase"
   fi
 }
@@ -164,10 +223,20 @@ explain() {
   fail "look at 'journalctl -u $1' on the host, correct the setting, then run 'pulumi up' again."
 }
 
+# answers PROBE: a probe by curl is run when the port is open, which costs far less to see.
+answers() {
+  if [[ $1 =~ ^curl\ .*://([0-9.]+):([0-9]+)/ ]] && [ -z "${open[${BASH_REMATCH[2]}]:-}" ]; then
+    { : 3<>"/dev/tcp/${BASH_REMATCH[1]}/${BASH_REMATCH[2]}"; } 2>/dev/null || return 1
+    open[${BASH_REMATCH[2]}]=1
+  fi
+  bash -c "$1" >/dev/null 2>&1
+}
+
 apply() {
   local name restart=() deadline sum asked=0
-  local -A restarts=()
+  local -A restarts=() open=()
   commit
+  read_inputs
   for name in "${units[@]}"; do
     sum=$(digest "$name")
     printf '%s\n' "$sum" >"$state/unit.$name.new" || no_space "$state/unit.$name"
@@ -177,7 +246,7 @@ apply() {
       rm -f "$state/unit.$name"
     fi
   done
-  for name in "${restart[@]}"; do verify "$name"; done
+  verify "${restart[@]}"
   # One reload for both, as systemd runs all its generators with each.
   if [ ${#restart[@]} -gt 0 ]; then systemctl enable --quiet --no-reload "${restart[@]}"; fi
   # Before every restart, for a run that was cut off between a unit's file and this.
@@ -199,7 +268,7 @@ apply() {
   done
   for name in "${units[@]}"; do
     deadline=$((SECONDS + 90))
-    until bash -c "${probes[$name]}" >/dev/null 2>&1; do
+    until answers "${probes[$name]}"; do
       # Once a second: systemd has better to do meanwhile.
       if [ $((asked += 1)) -ge 10 ] || [ $SECONDS -ge $deadline ]; then
         asked=0

@@ -80,12 +80,15 @@ sets_conntrack() {
 
 # note_sysctls KEY…: as they are before us; one that is noted stays.
 note_sysctls() {
-  local before=/var/lib/plainkube/state/sysctl.before noted key value
+  local before=/var/lib/plainkube/state/sysctl.before noted key new=() values
   noted=$(cat "$before" 2>/dev/null || :)
   for key; do
-    case $'\n'$noted in *$'\n'"$key = "*) continue ;; esac
-    if value=$(sysctl -n "$key" 2>/dev/null); then printf '%s = %s\n' "$key" "$value" >>"$before"; fi
+    case $'\n'$noted in *$'\n'"$key = "*) ;; *) new+=("$key") ;; esac
   done
+  # What the kernel does not have is passed over.
+  if [ ${#new[@]} -eq 0 ]; then return; fi
+  values=$(sysctl "${new[@]}" 2>/dev/null || :)
+  [ -z "$values" ] || printf '%s\n' "$values" >>"$before"
 }
 
 # note_kernel NETFILTER ROLES: the settings that we or a kubelet of ours will change, with the modules that have them.

@@ -162,7 +162,7 @@ export class Shipment extends pulumi.ComponentResource {
     );
     const script = pulumi.all(files).apply((all) => phaseScript(phase, payload, all, afterwards));
     // A new number for each new content, so that a change is undone by undoing it even where applying it failed: the
-    // engine keeps the inputs of before then.
+    // engine keeps the inputs of before then. None for a change that a host's root refuses, as nothing was tried.
     const attempt = new random.RandomId(
       `${name}-attempt`,
       {
@@ -175,7 +175,7 @@ export class Shipment extends pulumi.ComponentResource {
           }),
         },
       },
-      { parent: this },
+      { parent: this, dependsOn: [host.claimed] },
     );
     this.applied = new remote.Command(
       `${name}-apply`,

@@ -39,7 +39,7 @@ case $(uname -m) in x86_64) machine=amd64 ;; aarch64) machine=arm64 ;; *) machin
 [ "$machine" = "$arch" ] || problem "architecture" "$machine" "$arch" "use a host of that architecture"
 [ "$(cat /proc/1/comm)" = systemd ] || problem "init" "$(cat /proc/1/comm)" "systemd" "use a host that boots with systemd"
 
-tools=(base64 curl flock ip mount sha256sum sysctl systemctl tar umount)
+tools=(base64 curl flock gzip ip mount sha256sum sysctl systemctl umount)
 case $netfilter in nftables) tools+=(conntrack nft) ;; iptables) tools+=(conntrack iptables) ;; esac
 for tool in "${tools[@]}"; do
   has "$tool" || problem "tool $tool" "none on PATH" "$tool" "install the package that holds it"
@@ -111,9 +111,13 @@ free_ports() {
 port_of() { ip -o -d link show dev "$1" 2>/dev/null | sed -n 's/.* vxlan .*dstport \([0-9]*\).*/\1/p'; }
 free_ports tcp 0A "$ports"
 free_ports udp 07 "$udp_ports"
-if has systemctl; then
+# Asked for all of them first, as most hosts have none.
+read -ra wanted <<<"$units"
+known=$(systemctl show --property LoadState --value -- "${wanted[@]}" 2>/dev/null || echo unknown)
+known=${known//not-found/}
+if has systemctl && [ -n "${known//[[:space:]]/}" ]; then
   for unit in $units; do
-    if ! is_own "$unit" && systemctl cat "$unit" >/dev/null 2>&1; then
+    if ! is_own "$unit" && systemctl cat -- "$unit" >/dev/null 2>&1; then
       problem "unit $unit" "one of the host's own" "none" "remove it ('systemctl cat $unit' shows where it comes from)"
     fi
   done

@@ -6,6 +6,7 @@ import { controlPlanePorts, workerPorts } from "../ports.ts";
 import type { ClusterSpec, HostSpec } from "../spec.ts";
 import { parts } from "../system.ts";
 import { bareScript } from "./bare.ts";
+import { packed } from "./pack.ts";
 import type { HostPlan } from "./plan.ts";
 import { shellWord, wholeScript } from "./shipment.ts";
 
@@ -21,6 +22,14 @@ const phases = {
   claim: `${preflight}\n${script("claim.sh")}`,
   reset: `${containers}\n${script("reset.sh")}`,
 } as const;
+type HostPhase = keyof typeof phases;
+const packedPhases = new Map<HostPhase, string>();
+/** Packed once for all hosts. */
+function packedPhase(phase: HostPhase): string {
+  const text = packedPhases.get(phase) ?? packed(`${givenBack}\n${phases[phase]}`);
+  packedPhases.set(phase, text);
+  return text;
+}
 
 /** Ends the containers of a host that keeps other roles, when the runtime's units are gone. */
 export const removeRuntime = ({ containerdRun, containerdRoot }: Layout): string =>
@@ -49,7 +58,7 @@ function openPorts({ network, system }: ClusterSpec, { isControlPlane, isWorker 
  * The script that looks at a host, claims it or gives it back, as its first argument says: preflight.sh, claim.sh or reset.sh, with
  * what they have to know.
  */
-export function hostScript(args: HostScriptArgs, cluster: string, ...which: readonly (keyof typeof phases)[]): string {
+export function hostScript(args: HostScriptArgs, cluster: string, ...which: readonly HostPhase[]): string {
   const { spec, host } = args;
   const { network, system } = spec;
   const layout = layoutOf(spec);
@@ -96,6 +105,6 @@ export function hostScript(args: HostScriptArgs, cluster: string, ...which: read
     ...(args.volumes !== undefined && { volumes: args.volumes }),
   };
   const assignments = Object.entries(facts).map(([key, value]) => `${key}=${shellWord(value)}`);
-  const cases = which.flatMap((phase) => [`${phase})`, phases[phase], ";;"]);
-  return wholeScript([...assignments, givenBack, "case $1 in", ...cases, "esac"].join("\n"));
+  const cases = which.flatMap((phase) => [`${phase})`, packedPhase(phase), ";;"]);
+  return wholeScript([...assignments, "case $1 in", ...cases, "esac"].join("\n"));
 }

@@ -1,5 +1,6 @@
 import { paths } from "../paths.ts";
 import { bareScript } from "./bare.ts";
+import { packed } from "./pack.ts";
 
 /** A file on a host. */
 export interface HostFile {
@@ -28,14 +29,14 @@ export interface Payload {
 }
 
 const applyScript = bareScript(new URL("./apply.sh", import.meta.url));
-const endOfFile = "PLAINKUBE_END_OF_FILE";
 
 /** Permissions of a file that says none. */
 export const modeOf = (path: string): string => (path.startsWith(`${paths.units}/`) ? "0644" : "0600");
 
+const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
+
 /** A text as one word of a POSIX shell. */
-export const shellWord = (text: string): string =>
-  /^[A-Za-z0-9_@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+export const shellWord = (text: string): string => (/^[A-Za-z0-9_@%+=:,./-]+$/.test(text) ? text : quoted(text));
 
 /** The command that runs a script from standard input as root, whatever the user and the user's shell are. */
 export function rootShell(...args: readonly string[]): string {
@@ -47,8 +48,14 @@ export function rootShell(...args: readonly string[]): string {
 export const wholeScript = (body: string): string =>
   `{\nmain() {\n${body.trimEnd()}\n}\nmain "$@" </dev/null\nexit\n}\n`;
 
+/** The line of a script that places a file; a word of the shell may hold anything but NUL. */
+function placing(word: "file" | "secret", path: string, mode: string, content: string): string {
+  if (content.includes("\0")) throw new Error(`${path} holds a NUL, which no word of a shell can`);
+  return `${word} ${mode} ${shellWord(path)} ${quoted(content)}`;
+}
+
 /**
- * The script that ships one phase of a host. Secret files go by their base64, so that no content can end a document.
+ * The script that ships one phase of a host.
  * `afterwards` takes away what the units leave, when the host loses the phase.
  */
 export function phaseScript(
@@ -68,17 +75,14 @@ export function phaseScript(
   ];
   for (const { path, content, mode = modeOf(path) } of payload.files) {
     if (!content.endsWith("\n")) throw new Error(`${path} does not end with a newline`);
-    if (content.split("\n").includes(endOfFile)) throw new Error(`${path} holds the line ${endOfFile}`);
-    lines.push(`file ${mode} ${shellWord(path)} <<'${endOfFile}'`, content.slice(0, -1), endOfFile);
+    lines.push(placing("file", path, mode, content));
   }
-  for (const { path, content, mode = "0600" } of secrets) {
-    lines.push(`secret ${mode} ${shellWord(path)} ${Buffer.from(content, "utf8").toString("base64")}`);
-  }
+  for (const { path, content, mode = "0600" } of secrets) lines.push(placing("secret", path, mode, content));
   for (const { name, inputs, probe = `systemctl --quiet is-active ${name}` } of payload.units) {
     lines.push(["unit", shellWord(name), shellWord(probe), ...inputs.map(shellWord)].join(" "));
   }
   lines.push("apply");
-  return wholeScript(lines.join("\n"));
+  return wholeScript(packed(lines.join("\n")));
 }
 
 /** Several concerns as one payload, in the order in which their units start. */

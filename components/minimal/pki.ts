@@ -19,9 +19,9 @@ export class MinimalPki extends pulumi.ComponentResource {
     const api = new CertificateAuthority(
       `${name}-api`,
       { spec, commonName: "api", key: { algorithm: "RSA", rsaBits: 4096 }, ...servingNames(spec) },
-      { parent: this },
+      this,
     );
-    const admin = new Certificate(`${name}-admin`, { spec, plan: adminCertificate, authority: api }, { parent: this });
+    const admin = new Certificate(`${name}-admin`, { spec, plan: adminCertificate, authority: api }, this);
     this.authorities = { kubernetes: api };
     this.cluster = { admin };
     this.firstExpiry = admin.validityEnd;

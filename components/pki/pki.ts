@@ -23,6 +23,15 @@ export interface KeyPair {
 const defaultKey = { algorithm: "ECDSA", ecdsaCurve: "P256" } as const;
 const rsaKey = { algorithm: "RSA", rsaBits: 2048 } as const;
 
+/**
+ * What made up a certificate had a component as its parent, which cost three writes of the state each. It is the same
+ * resource for a stack of that time: another key would be another cluster.
+ */
+const formerlyIn = (type: string, name: string, parent: pulumi.Resource): pulumi.CustomResourceOptions => ({
+  parent,
+  aliases: [{ parent: pulumi.createUrn(name, type, parent) }],
+});
+
 export interface CertificateAuthorityArgs {
   readonly spec: ClusterSpec;
   readonly commonName: string;
@@ -34,15 +43,15 @@ export interface CertificateAuthorityArgs {
 }
 
 /** A self-signed authority. Its renewal keeps the key, so that what it has signed stays valid. */
-export class CertificateAuthority extends pulumi.ComponentResource implements KeyPair {
+export class CertificateAuthority implements KeyPair {
   readonly cert: pulumi.Output<string>;
   readonly key: pulumi.Output<string>;
 
-  constructor(name: string, args: CertificateAuthorityArgs, opts?: pulumi.ComponentResourceOptions) {
-    super("plainkube:pki:CertificateAuthority", name, {}, opts);
+  constructor(name: string, args: CertificateAuthorityArgs, parent: pulumi.Resource) {
+    const options = formerlyIn("plainkube:pki:CertificateAuthority", name, parent);
     const { dnsNames, ipAddresses } = args;
     const serves = dnsNames !== undefined || ipAddresses !== undefined;
-    const key = new tls.PrivateKey(`${name}-key`, args.key ?? defaultKey, { parent: this });
+    const key = new tls.PrivateKey(`${name}-key`, args.key ?? defaultKey, options);
     const cert = new tls.SelfSignedCert(
       `${name}-cert`,
       {
@@ -57,7 +66,7 @@ export class CertificateAuthority extends pulumi.ComponentResource implements Ke
         validityPeriodHours: args.spec.certificates.caValidityHours,
         earlyRenewalHours: args.spec.certificates.earlyRenewalHours,
       },
-      { parent: this },
+      options,
     );
     this.cert = cert.certPem;
     this.key = key.privateKeyPem;
@@ -71,7 +80,7 @@ const encryptionKey = (name: string, options: pulumi.CustomResourceOptions): pul
   );
 
 /** A certificate signed by one of the authorities; renewed by the first `up` within `earlyRenewalHours` of its end. */
-export class Certificate extends pulumi.ComponentResource implements KeyPair {
+export class Certificate implements KeyPair {
   readonly cert: pulumi.Output<string>;
   readonly key: pulumi.Output<string>;
   /** RFC 3339 time after which it is no longer valid. */
@@ -80,12 +89,12 @@ export class Certificate extends pulumi.ComponentResource implements KeyPair {
   constructor(
     name: string,
     args: { spec: ClusterSpec; plan: CertificatePlan; authority: CertificateAuthority },
-    opts?: pulumi.ComponentResourceOptions,
+    parent: pulumi.Resource,
   ) {
-    super("plainkube:pki:Certificate", name, {}, opts);
+    const options = formerlyIn("plainkube:pki:Certificate", name, parent);
     const { plan, spec, authority } = args;
     const { commonName, organization, organizations } = plan;
-    const key = new tls.PrivateKey(`${name}-key`, organizations ? rsaKey : defaultKey, { parent: this });
+    const key = new tls.PrivateKey(`${name}-key`, organizations ? rsaKey : defaultKey, options);
     // Signed with the key, but no secret.
     const ownRequest = (names: readonly string[]) =>
       pulumi.unsecret(key.privateKeyPem.apply((pem) => certificateRequest(pem, { commonName, organizations: names })));
@@ -98,7 +107,7 @@ export class Certificate extends pulumi.ComponentResource implements KeyPair {
           ...(plan.dnsNames && { dnsNames: [...plan.dnsNames] }),
           ...(plan.ipAddresses && { ipAddresses: [...plan.ipAddresses] }),
         },
-        { parent: this },
+        options,
       ).certRequestPem;
     const cert = new tls.LocallySignedCert(
       `${name}-cert`,
@@ -111,7 +120,7 @@ export class Certificate extends pulumi.ComponentResource implements KeyPair {
         earlyRenewalHours: spec.certificates.earlyRenewalHours,
         setSubjectKeyId: true,
       },
-      { parent: this },
+      options,
     );
     this.cert = cert.certPem;
     this.key = key.privateKeyPem;
@@ -151,7 +160,7 @@ export class Pki extends pulumi.ComponentResource {
     super("plainkube:pki:Pki", name, {}, opts);
     const { spec } = args;
     const authority = (id: Authority, commonName: string) =>
-      new CertificateAuthority(`${name}-${id}-ca`, { spec, commonName }, { parent: this });
+      new CertificateAuthority(`${name}-${id}-ca`, { spec, commonName }, this);
     const authorities = {
       kubernetes: authority("kubernetes", "kubernetes-ca"),
       etcd: authority("etcd", "etcd-ca"),
@@ -165,7 +174,7 @@ export class Pki extends pulumi.ComponentResource {
     );
 
     const certificate = (id: string, plan: CertificatePlan) =>
-      new Certificate(`${name}-${id}`, { spec, plan, authority: authorities[plan.authority] }, { parent: this });
+      new Certificate(`${name}-${id}`, { spec, plan, authority: authorities[plan.authority] }, this);
     this.cluster = Object.fromEntries(
       Object.entries(clusterCertificates(spec))
         .filter(([id]) => isNeeded(spec, id))

@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import * as pulumi from "@pulumi/pulumi";
 import { parse } from "yaml";
+import { unpacked } from "../../components/host/pack.ts";
 import { exampleConfig, key, specOf } from "../unit/clusters.ts";
 import { assertGolden } from "../unit/golden.ts";
 import { payloadsOf } from "../unit/payloads.ts";
@@ -58,14 +59,14 @@ test("each phase ships the files that the golden tests show, and keys as secrets
       const name = `${host.name}-${names[phase] ?? phase}`;
       const apply = program.resources.find((r) => r.name === `${name}-apply`);
       assert.ok(apply && isSecret(apply.inputs.stdin), name);
-      const script = String(plain(apply.inputs.stdin));
-      const files = [...script.matchAll(/^file \S+ (\S+) <</gm)].map((m) => m[1]);
+      const script = unpacked(String(plain(apply.inputs.stdin)));
+      const files = [...script.matchAll(/^file 0\S+ (\S+) /gm)].map((m) => m[1]);
       assert.deepEqual(
         files,
         payload.files.map((f) => f.path),
         name,
       );
-      const secrets = [...script.matchAll(/^secret (\S+) \/opt\/k8s\/(\S+) (\S+)$/gm)];
+      const secrets = [...script.matchAll(/^secret (\S+) \/opt\/k8s\/(\S+) '/gm)];
       assert.deepEqual(
         secrets.map((m) => m[2]),
         keysOf[name] ?? [],

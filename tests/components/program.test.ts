@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { before, test } from "node:test";
 import * as pulumi from "@pulumi/pulumi";
 import { parse } from "yaml";
+import { packed, unpacked } from "../../components/host/pack.ts";
 import { modeOf } from "../../components/host/shipment.ts";
 import type { ClusterSpec } from "../../components/spec.ts";
 import { makeKey } from "../plugin/sshd.ts";
@@ -82,7 +83,7 @@ test("all that is nobody's child is one of the runbook's steps, the cluster's nu
     const steps = cluster === "api-only" ? alone : all;
     const tops = resourcesOf(cluster).filter((r) => r.parent === "");
     const concerns = tops.map((r) => (r.type.startsWith("plainkube:") ? r.type.split(":")[1] : `${r.type} ${r.name}`));
-    const waits = specOf({ ...configs[cluster] }).hosts.length > 1 ? ["hosts-ready"] : [];
+    const waits = specOf({ ...configs[cluster] }).hosts.length > 8 ? ["hosts-ready"] : [];
     const numbers = ["cluster", ...waits].map((name) => `random:index/randomId:RandomId ${name}`);
     assert.deepEqual([...new Set(concerns)].sort(), [...steps, ...numbers].sort());
   });
@@ -92,8 +93,9 @@ test("all that is nobody's child is one of the runbook's steps, the cluster's nu
 const body = (pem: string) => pem.split("\n")[2] ?? "";
 const markers = [body(key.privateKey), body(encrypted.privateKey), passphrase, keyMarker(""), body(rsaKey.privateKey)];
 
-/** Whether a text holds a secret, in whatever many layers of base64. */
-function leaks(text: string, depth = 3): boolean {
+/** Whether a text holds a secret, packed or in whatever many layers of base64. */
+function leaks(packedText: string, depth = 3): boolean {
+  const text = unpacked(packedText);
   if (markers.some((marker) => text.includes(marker))) return true;
   if (depth === 0) return false;
   const words = text.match(/[A-Za-z0-9+/]{16,}={0,2}/g) ?? [];
@@ -114,7 +116,9 @@ function* visible(value: unknown, path: string): Generator<[string, string]> {
 
 test("the check for secrets finds them", () => {
   const twice = Buffer.from(Buffer.from(`--- ${keyMarker("x")} ---`).toString("base64")).toString("base64");
-  assert.ok(leaks(`a ${twice} b`) && leaks(key.privateKey) && !leaks(key.publicKey));
+  assert.ok(
+    leaks(`a ${twice} b`) && leaks(key.privateKey) && leaks(packed(`echo ${keyMarker("x")}`)) && !leaks(key.publicKey),
+  );
   assert.ok(markers.every((m) => m.length > 15));
 });
 
@@ -458,21 +462,6 @@ test("a host is changed when every host was found ready, and claimed before anyt
   });
 });
 
-test("what waits for every host names one resource: the state grows as the hosts do, not as their square", () => {
-  each((cluster) => {
-    const ofHosts = [...ofType(cluster, command), ...ofType(cluster, upload)];
-    for (const r of ofHosts.filter((one) => !isLeave(one))) {
-      const others = r.dependencies.filter((urn) => {
-        const named = ofHosts.find((one) => one.urn === urn);
-        return named && ![addressOf(r), rootAddress(cluster)].includes(addressOf(named));
-      });
-      assert.deepEqual(others, [], r.name);
-    }
-  });
-});
-
-const rootAddress = (cluster: string) => specOf({ ...configs[cluster] }).controlPlane.address;
-
 /** Whether a resource waits for another, directly or not. */
 function reaches(cluster: string, from: Registered, urn: string): boolean {
   const byUrn = new Map(resourcesOf(cluster).map((r) => [r.urn, r]));
@@ -664,15 +653,15 @@ test("each phase ships the files that the golden tests show, and the keys that i
       assert.equal(shipments.length, Object.keys(payloads).length);
       for (const { inputs, name } of shipments) {
         assert.ok(isSecret(inputs.stdin), `${name}: the script is a secret`);
-        const script = String(plain(inputs.stdin));
+        const script = unpacked(String(plain(inputs.stdin)));
         const phase = /^begin (\S+)$/m.exec(script)?.[1] ?? "";
         const payload = payloads[phase] ?? assert.fail(`${host.name} has no phase ${phase}`);
         for (const { path, content, mode = modeOf(path) } of payload.files) {
-          const shipped = `\nfile ${mode} ${path} <<'PLAINKUBE_END_OF_FILE'\n${content}PLAINKUBE_END_OF_FILE\n`;
+          const shipped = `\nfile ${mode} ${path} '${content.replaceAll("'", "'\\''")}'\n`;
           assert.ok(script.includes(shipped), `${name}: ${path}`);
         }
-        assert.equal([...script.matchAll(/<<'PLAINKUBE_END_OF_FILE'$/gm)].length, payload.files.length);
-        const secrets = [...script.matchAll(/^secret (\S+ \S+) /gm)].map(([, what]) => what);
+        assert.equal([...script.matchAll(/^file 0[0-7]{3} \//gm)].length, payload.files.length);
+        const secrets = [...script.matchAll(/^secret (0\S+ \S+) /gm)].map(([, what]) => what);
         const network = [...proxySecrets, ...(cluster === "flannel" ? flannelSecrets : [])];
         const expected: Record<string, readonly string[]> = {
           "control-plane": [
@@ -700,12 +689,30 @@ test("the controllers start anew with keys and certificates that come in the API
   });
 });
 
+test("keys and certificates are those of a stack whose certificates were components", () => {
+  each((cluster) => {
+    const made = resourcesOf(cluster).filter(({ type }) => type.startsWith("tls:"));
+    for (const { name, parent, formerParents } of made) {
+      if (name === "pki-service-account-key") continue;
+      const certificate = name.replace(/-(key|cert|request)$/, "");
+      const type = certificate.endsWith("-ca") ? "CertificateAuthority" : "Certificate";
+      const former = parent.replace(
+        /^(urn:pulumi:\S+?)::(\S+?)::plainkube:pki:Pki::pki$/,
+        `$1::$2::plainkube:pki:Pki$$plainkube:pki:${type}::${certificate}`,
+      );
+      assert.deepEqual(formerParents, [former], name);
+      assert.notEqual(former, parent);
+    }
+    assert.ok(made.length > 20 || cluster === "api-only", String(made.length));
+  });
+});
+
 /** A secret file of the control plane's shipment. */
 function secretFile(cluster: string, path: string): string {
   const shipment = ofType(cluster, command).find((r) => r.name.endsWith("-control-plane-shipment-apply"));
-  const script = String(plain(shipment?.inputs.stdin));
-  const line = script.split("\n").find((l) => l.startsWith(`secret 0600 ${path} `)) ?? assert.fail(path);
-  return Buffer.from(line.split(" ")[3] ?? "", "base64").toString();
+  const script = unpacked(String(plain(shipment?.inputs.stdin)));
+  const [, rest = assert.fail(path)] = script.split(`\nsecret 0600 ${path} '`);
+  return rest.slice(0, rest.indexOf("'"));
 }
 
 test("the newest key encrypts, and what was stored in any other way stays readable", () => {
@@ -742,4 +749,28 @@ test("a configuration with problems registers nothing, in a preview neither", as
     );
     assert.deepEqual(resources, []);
   }
+});
+
+test("hosts wait for each other by name while they are few; where they are many, the state grows as they do, not as their square", async () => {
+  /** Numbers of hosts that a command on another names: the control plane's is counted with its own. */
+  const named = async (count: number): Promise<number[]> => {
+    const hosts = Array.from({ length: count }, (_, i) => ({
+      name: `node${i + 1}`,
+      address: `10.90.23.${41 + i}`,
+      roles: i === 0 ? ["control-plane", "worker"] : ["worker"],
+      hostKey,
+    }));
+    const { resources } = await runProgram({ ...devConfig(), hosts, binaries: modules });
+    const ofHosts = resources.filter((r) => [command, upload].includes(r.type) && !isLeave(r));
+    assert.ok(ofHosts.length > count * 6);
+    return ofHosts.map((r) => {
+      const on = ofHosts.filter(({ urn }) => r.dependencies.includes(urn)).map(addressOf);
+      return new Set(on.filter((address) => ![addressOf(r), "10.90.23.41"].includes(address))).size;
+    });
+  };
+  assert.equal(Math.max(...(await named(9))), 0);
+  const ofThree = await named(3);
+  // Claims, and the proof on each host; the control plane's own count two others.
+  assert.equal(ofThree.filter((others) => others > 0).length, 6);
+  assert.equal(Math.max(...ofThree), 2);
 });

@@ -21,6 +21,8 @@ export interface Registered {
   readonly deletedWith: string;
   readonly ignoreChanges: readonly string[];
   readonly dependencies: readonly string[];
+  /** URNs of the parents that it had in earlier versions. */
+  readonly formerParents: readonly string[];
   readonly provider: string;
 }
 
@@ -101,6 +103,7 @@ function record(resources: Registered[]): void {
           deletedWith: request.getDeletedwith(),
           ignoreChanges: request.getIgnorechangesList(),
           dependencies: request.getDependenciesList(),
+          formerParents: request.getAliasesList().map((alias) => alias.getSpec()?.getParenturn() ?? alias.getUrn()),
           provider: request.getProvider(),
         });
       }

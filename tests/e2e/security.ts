@@ -514,7 +514,10 @@ export function securityTests(cluster: () => TestCluster, watch = new ProcessWat
         "pki-front-proxy-ca-key",
         "pki-admin-key",
       ];
-      const others = ["SSH key", "passphrase", "token of a ServiceAccount", "value of a Secret"];
+      const shipments = ["node1-control-plane-shipment", "node1-node", "node2-node"];
+      const others = ["SSH key", "passphrase", "token of a ServiceAccount", "value of a Secret"].concat(
+        shipments.map((name) => `${name}-apply, packed`),
+      );
       assert.deepEqual([...names].sort(), [...new Set([...expectedNames, ...others])].sort());
       assert.ok(
         watch.seen.some((seen) => seen.startsWith("bash\0-s\0--\0")),

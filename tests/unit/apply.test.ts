@@ -4,8 +4,11 @@
  */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { mkdirSync, rmSync, statSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { lstatSync, mkdirSync, rmSync, statSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { test } from "node:test";
+import { unpacked } from "../../components/host/pack.ts";
 import { type HostFile, type Payload, phaseScript, type Unit } from "../../components/host/shipment.ts";
 import { Sandbox } from "./sandbox.ts";
 
@@ -72,6 +75,19 @@ test("a first run puts files in place and starts the units", () => {
   assert.equal(mode("/etc/plainkube/a.yaml"), 0o600);
   assert.equal(mode("/etc/systemd/system/a.service"), 0o644);
   assert.equal(mode("/etc/plainkube"), 0o755);
+});
+
+test("what is noted of a unit stays as it is: another note would restart every unit of every cluster", () => {
+  const sandbox = shipped();
+  const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
+  const lines = a.inputs.map((path) =>
+    path.startsWith("/opt/")
+      ? `/opt/plainkube/store/${sha256("first")}`
+      : `${sha256(sandbox.read(path) ?? "")}  ${path}`,
+  );
+  const unit = `${units}/a.service`;
+  const all = [`${sha256(sandbox.read(unit) ?? "")}  ${unit}`, ...lines, ""].join("\n");
+  assert.equal(sandbox.read("/var/lib/plainkube/state/unit.a.service"), `${sha256(all)}  -\n`);
 });
 
 test("a second run changes nothing", () => {
@@ -166,7 +182,7 @@ test("a unit that does not start is named, with its log and what to do; the next
     /^plainkube: look at 'journalctl -u b\.service' on the host, .* run 'pulumi up' again\.$/m,
   );
   assert.ok(!failed.stderr.includes("a.service"), "the healthy one is not blamed");
-  assert.ok(!failed.stderr.includes("bm90IGEga2V5"), "no secret is shown");
+  assert.ok(!failed.stderr.includes("not a key"), "no secret is shown");
   sandbox.breakUnit("b.service", false);
   const { status, stdout } = ship(sandbox);
   assert.equal(status, 0);
@@ -276,7 +292,7 @@ test("removing a phase removes all of it and nothing else, again too", () => {
 
 /** As a run leaves things that is killed when the script reaches a line, if the shell's condition holds there. */
 function cutOff(sandbox: Sandbox, payload: Payload, files: HostFile[], line: string, when = "true"): void {
-  const script = phaseScript("p", payload, files);
+  const script = unpacked(phaseScript("p", payload, files));
   assert.ok(script.includes(line), `apply.sh has the line ${line}`);
   sandbox.run(
     script.replace(line, () => `if ${when}; then kill -KILL $$; fi; ${line}`),
@@ -288,13 +304,74 @@ function cutOff(sandbox: Sandbox, payload: Payload, files: HostFile[], line: str
 test("a run that was cut off while files were staged is completed by the next", () => {
   const sandbox = shipped();
   const changed = withFile({ path: "/etc/plainkube/a.yaml", content: "a: 3\n" });
-  cutOff(sandbox, changed, secrets, "local path\n");
+  cutOff(sandbox, changed, secrets, "local path line same=()\n");
   const noted = sandbox.read("/var/lib/plainkube/state/files.p")?.split("\n") ?? [];
   assert.ok(noted.includes("/etc/plainkube/b.key"), "a reset in between finds every file");
   assert.equal(sandbox.read("/etc/plainkube/a.yaml"), "a: 1\n");
   assert.equal(ship(sandbox, changed).stdout, "restarted a.service\n");
   assert.equal(sandbox.read("/etc/plainkube/a.yaml"), "a: 3\n");
   assert.equal(sandbox.read("/etc/plainkube/a.yaml.plainkube-new"), undefined);
+});
+
+test("a run that was cut off in the middle of a file is completed by the next", () => {
+  const sandbox = host();
+  cutOff(
+    sandbox,
+    base,
+    secrets,
+    'printf %s "$3" >"$at" ||',
+    '[ "$2" = /etc/plainkube/a.yaml ] && printf %.2s "$3" >"$at"',
+  );
+  assert.equal(sandbox.read("/etc/plainkube/a.yaml"), "a:");
+  assert.equal(ship(sandbox).stdout, "restarted a.service b.service\n");
+  assert.equal(sandbox.read("/etc/plainkube/a.yaml"), "a: 1\n");
+});
+
+test("what another run left beside a file has no say in its mode", () => {
+  const sandbox = shipped();
+  writeFileSync(sandbox.at("/etc/plainkube/b.key.plainkube-new"), "half", { mode: 0o644 });
+  assert.equal(ship(sandbox, base, [{ path: "/etc/plainkube/b.key", content: "another" }]).status, 0);
+  assert.equal(sandbox.read("/etc/plainkube/b.key"), "another");
+  assert.equal(statSync(sandbox.at("/etc/plainkube/b.key")).mode & 0o777, 0o600);
+});
+
+test("a link where a file should be is replaced, and what it leads to is left alone", () => {
+  for (const target of ["/etc/elsewhere", "/etc/nowhere"]) {
+    const sandbox = host();
+    writeFileSync(sandbox.at("/etc/elsewhere"), "a: 1\n");
+    mkdirSync(sandbox.at("/etc/plainkube"), { recursive: true });
+    symlinkSync(target, sandbox.at("/etc/plainkube/a.yaml"));
+    assert.equal(ship(sandbox).status, 0);
+    assert.equal(sandbox.read("/etc/elsewhere"), "a: 1\n");
+    assert.equal(sandbox.read("/etc/nowhere"), undefined);
+    assert.ok(lstatSync(sandbox.at("/etc/plainkube/a.yaml")).isFile());
+  }
+});
+
+test("a file that a unit reads and nobody ships is named", () => {
+  const sandbox = host();
+  const { status, stderr } = ship(sandbox, {
+    ...base,
+    units: [{ ...a, inputs: [...a.inputs, "/etc/plainkube/none"] }, b],
+  });
+  assert.notEqual(status, 0);
+  assert.match(stderr, /^plainkube: \/etc\/plainkube\/none, which a\.service reads, is missing on \S+\./m);
+});
+
+test("a probe by curl is not run before its port is open", async () => {
+  const sandbox = host();
+  const asked = sandbox.at("/asked");
+  const probe = `curl -sf http://127.0.0.1:1/ || { touch ${asked}; false; }`;
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  writeFileSync(sandbox.at("/failed/a.service"), "");
+  assert.notEqual(ship(sandbox, { ...base, units: [{ ...a, probe }, b] }).status, 0);
+  assert.equal(sandbox.read("/asked"), undefined);
+  const open = `curl --version >${asked} || curl http://127.0.0.1:${port}/`;
+  assert.equal(ship(sandbox, { ...base, units: [{ ...a, probe: open }, b] }).status, 0);
+  assert.ok(sandbox.read("/asked"));
+  server.close();
 });
 
 test("a run that was cut off before systemd was told is completed by the next", () => {

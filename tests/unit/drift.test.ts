@@ -160,3 +160,17 @@ for (const [what, [change, ...told]] of Object.entries(changes)) {
     assert.deepEqual(differences(sandbox), told);
   });
 }
+
+test("a shipment of an earlier version, whose script was not packed, is not compared with", () => {
+  const old = {
+    stdin: secret(
+      `begin node\nfile 0600 /etc/plainkube/a.yaml <<'PLAINKUBE_END_OF_FILE'\na: 1\nPLAINKUBE_END_OF_FILE\napply\n`,
+    ),
+  };
+  const of = (resource: (typeof resources)[number]) =>
+    resource.urn.endsWith("-node-apply") ? { ...resource, inputs: old } : resource;
+  assert.throws(
+    () => placedHosts(exported(resources.map(of))),
+    /a-1-node-apply: the state holds no shipment that this version can read; .*Run 'pulumi up' with this version first/,
+  );
+});

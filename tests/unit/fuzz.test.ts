@@ -10,6 +10,7 @@ import { test } from "node:test";
 import { parse } from "yaml";
 import { renderKubeconfig } from "../../components/access/kubeconfig.ts";
 import { renderCorefile } from "../../components/dns/render.ts";
+import { unpacked } from "../../components/host/pack.ts";
 import { phaseScript, wholeScript } from "../../components/host/shipment.ts";
 import { sshConfig } from "../../components/host/ssh.ts";
 import { layoutOf } from "../../components/paths.ts";
@@ -232,11 +233,9 @@ function check(path: string, content: string, why: string): void {
 test("a script stores the exact bytes of any text", () => {
   const next = random(seed);
   const contents = Array.from({ length: 60 }, () => text(next).replaceAll("\u0000", "").replaceAll("\ud800", ""));
-  const files = contents
-    .map((content, i) => ({ path: join(directory, `file ${i}'s $HOME`), content: `${content}\n` }))
-    .filter(({ content }) => !content.split("\n").includes("PLAINKUBE_END_OF_FILE"));
+  const files = contents.map((content, i) => ({ path: join(directory, `file ${i}'s $HOME`), content: `${content}\n` }));
   const secrets = contents.map((content, i) => ({ path: join(directory, `secret ${i}`), content }));
-  const script = phaseScript("fuzz", { files, units: [] }, secrets);
+  const script = unpacked(phaseScript("fuzz", { files, units: [] }, secrets));
   assert.deepEqual(spawnSync("bash", ["-n"], { input: script, encoding: "utf8" }).stderr, "");
   // Only the functions that store are run, with a state folder of their own; `apply` would go on to systemd.
   const storing = script
@@ -246,6 +245,6 @@ test("a script stores the exact bytes of any text", () => {
   const { status, stderr } = spawnSync("bash", args, { input: wholeScript(storing), encoding: "utf8" });
   assert.deepEqual([status, stderr], [0, ""]);
   for (const { path, content } of [...files, ...secrets]) {
-    assert.equal(readFileSync(`${path}.plainkube-new`, "utf8"), content, path);
+    assert.equal(readFileSync(path, "utf8"), content, path);
   }
 });

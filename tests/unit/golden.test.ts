@@ -8,6 +8,7 @@ import { renderKubeconfig } from "../../components/access/kubeconfig.ts";
 import { hasLocalPath } from "../../components/addons/storage/provisioner.ts";
 import { renderLocalPath } from "../../components/addons/storage/render.ts";
 import { renderCorefile } from "../../components/dns/render.ts";
+import { unpacked } from "../../components/host/pack.ts";
 import { modeOf, phaseScript } from "../../components/host/shipment.ts";
 import { yaml } from "../../components/render.ts";
 import type { ClusterSpec } from "../../components/spec.ts";
@@ -83,5 +84,5 @@ test("the script that ships a phase", async () => {
     { path: "/etc/plainkube/pki/kubelet/ca.crt", content: "not a certificate\n", mode: "0644" },
     { path: "/etc/plainkube/pki/kubelet/serving.key", content: "not a key\n" },
   ];
-  await assertGolden("phase-script", { "node2-node.txt": phaseScript("node", node, secrets) });
+  await assertGolden("phase-script", { "node2-node.txt": unpacked(phaseScript("node", node, secrets)) });
 });

@@ -23,14 +23,21 @@ import {
 /** Programs that say what a good host's would. A test puts others in their places. */
 const standIns: Readonly<Record<string, string>> = {
   systemctl: `case $1 in
-  cat) test -e "/etc/systemd/system/$2" ;;
+  cat) test -e "/etc/systemd/system/$3" ;;
+  show)
+    shift 5
+    for unit; do if [ -e "/etc/systemd/system/$unit" ]; then echo loaded; else echo not-found; fi; echo; done ;;
   *) for unit; do :; done; test -e "/run/active/$unit" ;;
 esac`,
   df: "printf 'Filesystem 1M-blocks Used Available Capacity Mounted\\n/dev/vda 99999 1 90000 1%% /\\n'",
   nft: 'case $2 in ruleset) cat /run/ruleset ;; *) echo "table ip filter" ;; esac',
   "iptables-save": "cat /run/tables",
   "systemd-detect-virt": "exit 0",
-  sysctl: 'echo "value of $2"',
+  sysctl: `case $1 in
+  --all) ;;
+  -n) echo "value of $2" ;;
+  *) for key; do echo "$key = value of $key"; done ;;
+esac`,
   ...Object.fromEntries(
     ["iptables", "iptables-legacy-save", "iptables-nft-save", "conntrack", "curl", "modprobe"].map((name) => [
       name,

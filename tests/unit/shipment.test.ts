@@ -4,6 +4,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { unpacked } from "../../components/host/pack.ts";
 import { concat, phaseScript, rootShell, shellWord, wholeScript } from "../../components/host/shipment.ts";
 import { directory } from "./clusters.ts";
 
@@ -89,24 +90,16 @@ test("a script that is cut off fails", () => {
   }
 });
 
-const file = (content: string) => ({ files: [{ path: "/etc/x", content }], units: [] });
-
-test("content that could end its own document is refused", () => {
-  const endOfFile = /PLAINKUBE_END_OF_FILE/;
-  assert.throws(() => phaseScript("p", file("a\nPLAINKUBE_END_OF_FILE\nreboot\n"), []), endOfFile);
-  assert.throws(() => phaseScript("p", file("PLAINKUBE_END_OF_FILE\n"), []), endOfFile);
+test("a file's content is any text that ends with a newline, and a secret's any text; neither may hold a NUL", () => {
+  const file = (content: string) => ({ files: [{ path: "/etc/x", content }], units: [] });
   assert.throws(() => phaseScript("p", file("no newline"), []), /\/etc\/x does not end with a newline/);
-  assert.ok(
-    phaseScript("p", file("a PLAINKUBE_END_OF_FILE\n PLAINKUBE_END_OF_FILE\n"), []),
-    "as part of a line it is content",
-  );
-});
-
-test("a secret's text is not in the script, whatever it holds", () => {
-  const content = "PLAINKUBE_END_OF_FILE\nmarker-of-a-secret";
-  const script = phaseScript("p", { files: [], units: [] }, [{ path: "/etc/key", content }]);
-  assert.ok(!script.includes("marker-of-a-secret"));
-  assert.ok(script.includes(`secret 0600 /etc/key ${Buffer.from(content).toString("base64")}\n`));
+  assert.throws(() => phaseScript("p", file("a\0\n"), []), /\/etc\/x holds a NUL/);
+  const empty = file("\n");
+  const secret = (content: string) => [{ path: "/etc/key", content }];
+  assert.throws(() => phaseScript("p", empty, secret("a\0")), /\/etc\/key holds a NUL/);
+  const script = unpacked(phaseScript("p", file("it's\n$(reboot)\n"), secret("'; reboot #")));
+  assert.ok(script.includes("\nfile 0600 /etc/x 'it'\\''s\n$(reboot)\n'\n"));
+  assert.ok(script.includes("\nsecret 0600 /etc/key ''\\''; reboot #'\n"));
 });
 
 test("payloads are joined in order", () => {
