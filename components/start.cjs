@@ -25,13 +25,61 @@ function later(path) {
     }
     return real;
   };
-  return new Proxy({}, { get: (_, key) => (key === "__esModule" ? true : load()[key]) });
+  return new Proxy(
+    {},
+    {
+      get: (_, key) => (key === "__esModule" ? true : load()[key]),
+      has: (_, key) => key in load(),
+      ownKeys: () => Reflect.ownKeys(load()),
+      getOwnPropertyDescriptor: (_, key) => {
+        const found = Reflect.getOwnPropertyDescriptor(load(), key);
+        return found && { ...found, configurable: true };
+      },
+    },
+  );
 }
 
 // For programs that serialize functions, which this one does not.
 replace("@npmcli/arborist", later);
 replace("typescript", later);
 
+// For programs that drive Pulumi.
+replace("@pulumi/pulumi/automation", later);
+// It connects to V8's inspector, which tells of every script then, to name functions that cannot be serialized.
+replace("@pulumi/pulumi/runtime/closure/v8Hooks", (path) => ({
+  isInitializedAsync: async () => {},
+  __proto__: later(path),
+}));
+// OpenTelemetry, unless it is asked for. A span is told a few things and ended.
+const isTraced =
+  process.env.TRACEPARENT ||
+  process.argv.some((word, i, all) => word.startsWith("--tracing=") || (word === "--tracing" && all[i + 1]));
+if (!isTraced) {
+  const ignored = () => {};
+  const newSpan = () => new Proxy({}, { get: () => ignored });
+  replace("@pulumi/pulumi/cmd/run/tracing", () => ({ start: ignored, stop: ignored, newSpan }));
+}
+
 // For programs that are compiled: Node takes types away without moving what stays, so every position is right already.
 // The SDK takes a stack for each of its promises, and looks up every line of it.
 replace("source-map-support/register", () => ({}));
+
+// The SDK takes and writes out a stack for each of its promises, for a message about promises that never end. It goes without
+// unless that is asked for. To load it here is too early for OpenTelemetry.
+if (!isTraced && !process.env.PULUMI_DEBUG_PROMISE_LEAKS) {
+  try {
+    const debuggable = sdk("@pulumi/pulumi/runtime/debuggable");
+    const { debuggablePromise } = debuggable;
+    debuggable.debuggablePromise = (...args) => {
+      const { stackTraceLimit } = Error;
+      Error.stackTraceLimit = 0;
+      try {
+        return debuggablePromise(...args);
+      } finally {
+        Error.stackTraceLimit = stackTraceLimit;
+      }
+    };
+  } catch {
+    // Another version of the SDK, that has none.
+  }
+}

@@ -36,6 +36,21 @@ describe("the start of the program", () => {
     assert.ok(existsSync(directory));
   });
 
+  test("has the SDK take no stack for a promise, and leaves those of errors", async () => {
+    const script = `
+      const { debuggablePromise } = require("@pulumi/pulumi/runtime/debuggable");
+      const { CustomResource } = require("@pulumi/pulumi");
+      const promise = debuggablePromise(Promise.resolve(1), "test");
+      console.log(JSON.stringify([promise instanceof Promise, new Error("it").stack.includes("\\n    at "), typeof CustomResource]));`;
+    assert.deepEqual(JSON.parse(await started(script)), [true, true, "function"]);
+    const traced = `
+      const from = require("node:module").createRequire(require.resolve("@pulumi/pulumi"));
+      const held = Promise.resolve(1);
+      from("@pulumi/pulumi/runtime/debuggable").debuggablePromise(held, "test");
+      console.log(held._debugStackTrace.split("\\n").length);`;
+    assert.deepEqual([Number(await started(traced)), Number(await node([], traced)) > 1], [1, true]);
+  });
+
   test("leaves an error at the line of the TypeScript file that throws it", async () => {
     const script = `
       require("source-map-support/register");
