@@ -37,6 +37,8 @@ export const figures = {
   "upload: ours": "MB/s",
   "upload: again": "s",
   "upload: again, sent": "bytes",
+  "upload at 1 Gbit/s: ssh cat": "MB/s",
+  "upload at 1 Gbit/s: ours": "MB/s",
 } as const satisfies Readonly<Record<string, Unit>>;
 
 export type Figure = keyof typeof figures;

@@ -1,11 +1,12 @@
 import { stat } from "node:fs/promises";
-import { obtain, resolveSource } from "../components/binaries/obtain.ts";
+import { readyToSend, resolveSource } from "../components/binaries/obtain.ts";
 import { pinsFor } from "../components/binaries/pins.ts";
 import { stagesOf } from "../components/binaries/stages.ts";
 import type { UploadOrder } from "../components/binaries/upload.ts";
 import { sshTarget } from "../components/host/ssh.ts";
 import { layoutOf } from "../components/paths.ts";
 import { insideLan, runOnHost } from "../lab/instance.ts";
+import { LAN_BRIDGE } from "../lab/network.ts";
 import { must } from "../lab/shell.ts";
 import { projectDirectory } from "../lab/stack.ts";
 import { benchHosts, freshHosts } from "./lab.ts";
@@ -15,7 +16,8 @@ import { makeWorkspace, specOf } from "./workspace.ts";
 
 /**
  * All that a control plane with a kubelet runs, sent to an idle host: by `ssh HOST 'cat >file'`, with nothing but OpenSSH's defaults, and as the
- * program does it, where the clock includes its start, what it asks the host, and the check on arrival. Then once more.
+ * program does it, where the clock includes its start, what it asks the host, and the check on arrival. Then once more. The first two then by
+ * a line of 1 Gbit/s.
  */
 export async function benchUpload({ measurements, log }: Round): Promise<void> {
   const hosts = benchHosts(1);
@@ -24,7 +26,7 @@ export async function benchUpload({ measurements, log }: Round): Promise<void> {
   const spec = await specOf(hosts);
   const settings = await resolveSource(spec.binaries, log);
   const pins = pinsFor(Object.values(stagesOf(spec)).flat(), spec.versions, "amd64", settings);
-  const files = [...(await obtain(pins, settings, log)).values()].map(({ path }) => path);
+  const files = [...(await readyToSend(pins, settings, log)).files.values()].map(({ path }) => path);
   const sizes = await Promise.all(files.map(async (file) => (await stat(file)).size));
   const megabytes = sizes.reduce((sum, size) => sum + size, 0) / 1e6;
 
@@ -46,12 +48,38 @@ export async function benchUpload({ measurements, log }: Round): Promise<void> {
   // As a host has it that is claimed.
   await runOnHost(instance, host.name, "mkdir -p /var/lib/plainkube/state && sync");
   // Whoever is first finds them in memory, too.
-  await must(["sha256sum", ...files]);
-  const plain = await secondsOf(() => runScript(instance, "script/cat.sh", [directory, host.name, ...files]));
-  await runOnHost(instance, host.name, "rm /opt/sent && sync");
-  measurements.add("upload: ssh cat", megabytes / plain);
+  await must(["sha256sum", ...files, ...files.map((file) => `${file}.zst`)]);
+  const plain = () => secondsOf(() => runScript(instance, "script/cat.sh", [directory, host.name, ...files]));
+  const clear = () => runOnHost(instance, host.name, "rm -rf /opt/sent /opt/plainkube && sync");
+  measurements.add("upload: ssh cat", megabytes / (await plain()));
+  await clear();
   measurements.add("upload: ours", megabytes / (await secondsOf(upload)));
   const before = await trafficOf(instance);
   measurements.add("upload: again", await secondsOf(upload));
   measurements.add("upload: again, sent", between(before, await trafficOf(instance)).sentBytes);
+  await clear();
+  // Of what the workstation sends; the hosts' answers are short.
+  const line = [
+    "tc",
+    "qdisc",
+    "add",
+    "dev",
+    LAN_BRIDGE,
+    "root",
+    "tbf",
+    "rate",
+    "1gbit",
+    "burst",
+    "256kb",
+    "latency",
+    "50ms",
+  ];
+  await must([...insideLan(instance), ...line]);
+  try {
+    measurements.add("upload at 1 Gbit/s: ssh cat", megabytes / (await plain()));
+    await clear();
+    measurements.add("upload at 1 Gbit/s: ours", megabytes / (await secondsOf(upload)));
+  } finally {
+    await must([...insideLan(instance), "tc", "qdisc", "delete", "dev", LAN_BRIDGE, "root"]);
+  }
 }

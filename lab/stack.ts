@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { chmod, copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { parse, stringify } from "yaml";
-import { obtain, resolveSource } from "../components/binaries/obtain.ts";
+import { readyToSend, resolveSource } from "../components/binaries/obtain.ts";
 import { pinsFor } from "../components/binaries/pins.ts";
 import { stagesOf } from "../components/binaries/stages.ts";
 import { clusterSchema } from "../components/schema.ts";
@@ -161,7 +161,7 @@ export async function prepare(
     const settings = await resolveSource(choices.binaries, log);
     const names = [...new Set([...Object.values(stagesOf(choices)).flat(), "kubectl"])];
     const pins = pinsFor(names, versions, "amd64", settings);
-    const files = await obtain(pins, settings, log);
+    const { files } = await readyToSend(pins, settings, log);
     return { kubectl: files.get("kubectl")?.path ?? "kubectl" };
   });
 }

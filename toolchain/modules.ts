@@ -131,6 +131,13 @@ export const recipes: readonly Recipe[] = [
     prepare: "kubernetes-schema",
     disk: 8,
   },
+  {
+    name: "plainkube-receive",
+    version: "1.0.0",
+    dir: "receive",
+    packages: { "plainkube-receive": "plainkube/toolchain/receive" },
+    disk: 1,
+  },
   etcd("3.6.8", "etcd"),
   kubernetes("1.36.3", "kubernetes", ["kubeadm"]),
   {

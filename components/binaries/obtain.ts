@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import * as fs from "node:fs/promises";
 import { join } from "node:path";
 import {
@@ -10,11 +11,12 @@ import {
   type StoredFile,
   writeAtomic,
 } from "../../toolchain/cache.ts";
+import { compressed } from "../../toolchain/compress.ts";
 import { whyUnreachable } from "../../toolchain/download.ts";
 import { imageAround } from "../../toolchain/images.ts";
 import { buildRecipe, findGo, recipe, recipes, withBuildCaches } from "../../toolchain/modules.ts";
 import { mirrored, obtainRelease } from "../../toolchain/releases.ts";
-import { type Component, componentOf, releaseOf, supportedVersions, versionKey } from "../versions.ts";
+import { type Arch, type Component, componentOf, releaseOf, supportedVersions, versionKey } from "../versions.ts";
 import {
   type BinarySettings,
   type BinarySource,
@@ -130,6 +132,38 @@ export async function obtain(
   return files;
 }
 
+/** What `readyToSend` gives: the files by their pins' names, and what has to be there to send them. */
+export interface Cargo {
+  readonly files: ReadonlyMap<string, StoredFile>;
+  /** The program that takes them on the host, and the file that holds it compressed. */
+  readonly receiver: StoredFile & { readonly compressed: string };
+}
+
+/** The files of all pins as `obtain` gives them, each with its compressed form beside it, and the program that takes them. */
+export async function readyToSend(pins: readonly Pin[], settings: BinarySettings, log: Log): Promise<Cargo> {
+  const files = await obtain(pins, settings, log);
+  for (const file of files.values()) await compressed(file, "zst", log);
+  const receiver = await receiverFor(pins[0]?.arch ?? "amd64", settings, log);
+  return { files, receiver: { ...receiver, compressed: await compressed(receiver, "gz", log) } };
+}
+
+/** From `binaries.directory` if it is there, under every source: it is the one program that needs a module from elsewhere under all of them. */
+async function receiverFor(arch: Arch, { directory }: BinarySettings, log: Log): Promise<StoredFile> {
+  const name = "plainkube-receive";
+  const own = join(directory ?? "", name);
+  if (directory && existsSync(own)) {
+    await requireArch(own, { name, arch }, "always");
+    return insertCopy(own);
+  }
+  try {
+    return only(await buildRecipe(recipe(name), { arch, log }), name);
+  } catch (error) {
+    throw new Error(
+      `${(error as Error).message}\nwithout ${name} no host can be sent binaries: make that build possible (Go needs its proxy for one module), or put the program, built elsewhere, into plainkube:binaries.directory`,
+    );
+  }
+}
+
 // Recipes stand in the order in which a cluster needs them; images come last, as they hold programs.
 function inOrder(pins: readonly Pin[]): Pin[] {
   const rank = (pin: Pin) => {
@@ -215,15 +249,20 @@ async function fromDirectory(pin: Pin, settings: DecidedSettings): Promise<Store
 const elfMachines: Readonly<Record<number, string>> = { 62: "amd64", 183: "arm64" };
 
 // A program for another processor would be found out on the host only, by a unit that does not start.
-async function requireArch(path: string, { name, arch }: Pin): Promise<void> {
+async function requireArch(
+  path: string,
+  { name, arch }: Pick<Pin, "name" | "arch">,
+  program = "perhaps",
+): Promise<void> {
   const file = await fs.open(path).catch((error: Error) => {
     throw new Error(`${path}: cannot be read: ${error.message}; expected the ${arch} binary ${name}; put it there`);
   });
   try {
     const head = Buffer.alloc(20);
     await file.read(head, 0, head.length, 0);
-    if (head.toString("latin1", 0, 4) !== "\x7fELF") return;
-    const got = elfMachines[head.readUInt16LE(18)] ?? "another architecture";
+    const isElf = head.toString("latin1", 0, 4) === "\x7fELF";
+    if (!isElf && program !== "always") return;
+    const got = (isElf && elfMachines[head.readUInt16LE(18)]) || "another architecture";
     if (got !== arch) throw new Error(`${path}: got a program for ${got}, expected ${arch}; put the right file there`);
   } finally {
     await file.close();

@@ -1,13 +1,14 @@
 # shellcheck shell=bash
 # Takes binaries into the store of this host, each under its SHA-256, and links their names to them. Runs as root.
-# Says which it lacks (`need SHA`, then `send`); gets exactly those, in that order, as a tar archive by standard input.
+# Says which it lacks (`need SHA`, then `send`); gets by standard input the program that takes them (toolchain/receive), in gzip, then
+# exactly those, in that order.
 # The lines before this script set: now (seconds since 1970), opt (the folder of all that is placed), store (the one in it
-# for contents), entries (lines of: SHA-256, size, link).
+# for contents), receiver_size (bytes of that program in gzip), receiver_sha (its SHA-256), entries (lines of: SHA-256, size, link).
 set -euo pipefail
 umask 022
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 
-: "${now:?}" "${opt:?}" "${store:?}" "${entries:?}"
+: "${now:?}" "${opt:?}" "${store:?}" "${receiver_size:?}" "${receiver_sha:?}" "${entries:?}"
 fail() {
   printf 'plainkube: %s\n' "$*" >&2
   exit 1
@@ -22,6 +23,10 @@ if [ "$skew" -lt -60 ] || [ "$skew" -gt 240 ]; then
 fi
 
 mkdir -p "$store" || fail "cannot make $store on $(hostname). Free space there, then run 'pulumi up' again."
+no_space() {
+  fail "cannot write to $store on $(hostname): $(free_mib) MiB are free there." \
+    "Free $((${total:-0} / 1048576 + 1)) MiB for what is missing, then run 'pulumi up' again: what has arrived is kept."
+}
 free_mib() { df --block-size=M --output=avail "$store" | sed -n '2s/[^0-9]//gp'; }
 # What a run that was cut off left half; one that still receives holds a lock on its file.
 for part in "$store"/.part-*; do
@@ -48,48 +53,39 @@ done <<<"$entries"
 echo send
 
 if [ ${#missing[@]} -gt 0 ]; then
-  total=0
-  for sha in "${missing[@]}"; do total=$((total + sizes[$sha])); done
-  # This side may never be told that the connection is lost, so there is a limit: that of a line of 100 kB/s.
+  total=0 wanted=()
+  for sha in "${missing[@]}"; do
+    total=$((total + sizes[$sha]))
+    wanted+=("$sha" "${sizes[$sha]}")
+  done
+  # This side may never be told that the connection is lost, so there is a limit: that of a line of 30 kB/s, as contents travel at
+  # less than a third of their size.
   limit=$((60 + total / 100000))
-  inbox=$(mktemp -d "$store/.part-XXXXXX") || fail "cannot write to $store on $(hostname). Free space there, then run 'pulumi up' again."
-  said=$(mktemp -p /run plainkube-XXXXXX)
-  trap 'rm -rf "$inbox" "$said"' EXIT
+  inbox=$(mktemp -d "$store/.part-XXXXXX") || no_space
+  trap 'rm -rf "$inbox"' EXIT
   exec 8<"$inbox"
   flock 8
-  # keep SHA: into the store, if it is here whole.
-  keep() {
-    local file=$inbox/$1 got
-    if [ "$(stat -c %s "$file" 2>/dev/null || :)" != "${sizes[$1]:-none}" ]; then return; fi
-    got=$(sha256 "$file")
-    if [ "$got" != "$1" ]; then
-      echo "damaged $1"
-      fail "SHA-256 $got arrived on $(hostname); expected $1. It was not kept."
-    fi
-    chmod 0755 "$file"
-    mv -fT "$file" "$store/$1"
-    total=$((total - sizes[$1]))
-  }
-  # tar says a name when it begins with a file: the one before is whole then, and is kept whatever comes.
-  previous=
-  while read -r sha; do
-    if [ -n "$previous" ]; then keep "$previous"; fi
-    previous=$sha
-  done < <(timeout "$limit" tar --extract --verbose --no-same-owner --directory "$inbox" 2>"$said")
+  # It goes with the folder. dd takes not a byte more than it is told.
+  timeout "$limit" dd ibs=64K iflag=fullblock,count_bytes count="$receiver_size" status=none | gzip -dc >"$inbox/receive" || :
+  if [ "$(sha256 "$inbox/receive")" != "$receiver_sha" ]; then
+    if [ "$(free_mib)" -lt 8 ]; then no_space; fi
+    echo "damaged $receiver_sha"
+    fail "what takes binaries did not arrive whole on $(hostname): the connection was cut, or gzip does not work there. Run 'pulumi up' again."
+  fi
+  chmod 0700 "$inbox/receive"
   code=0
-  wait "$!" || code=$?
-  if [ -n "$previous" ]; then keep "$previous"; fi
-  for sha in "${missing[@]}"; do
-    if [ -e "$store/$sha" ]; then continue; fi
-    [ "$code" != 124 ] || fail "$total bytes did not arrive on $(hostname) in $limit s. Use a faster line, then run 'pulumi up' again: what has arrived is kept."
-    if grep -qE 'Wrote only|Cannot (write|open)|No space left|quota exceeded|Read-only file system|Input/output error' "$said"; then
-      fail "cannot write to $store on $(hostname): $(free_mib) MiB are free there." \
-        "Free $((total / 1048576 + 1)) MiB for what is missing, then run 'pulumi up' again: what has arrived is kept."
-    fi
-    got=$(stat -c %s "$inbox/$sha" 2>/dev/null || echo 0)
-    fail "got $got of ${sizes[$sha]} bytes of $sha on $(hostname): the connection was cut. Run 'pulumi up' again: what has arrived is kept."
-  done
-  rm -rf "$inbox" "$said"
+  timeout "$limit" "$inbox/receive" "$inbox" "$store" "${wanted[@]}" || code=$?
+  case $code in
+    0) ;;
+    124)
+      for sha in "${missing[@]}"; do if [ -e "$store/$sha" ]; then total=$((total - sizes[$sha])); fi; done
+      fail "$total bytes did not arrive on $(hostname) in $limit s. Use a faster line, then run 'pulumi up' again: what has arrived is kept."
+      ;;
+    126) fail "no program can be run in $store on $(hostname). Mount that file system without noexec, then run 'pulumi up' again." ;;
+    1) exit 1 ;;
+    *) fail "what takes binaries ended with $code on $(hostname). Look there what ended it ('journalctl -k' names memory that ran out), then run 'pulumi up' again: what has arrived is kept." ;;
+  esac
+  rm -rf "$inbox"
   trap - EXIT
   exec 8<&-
 fi

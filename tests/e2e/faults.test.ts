@@ -82,7 +82,7 @@ describe("an up that is cut off", () => {
     const run = new UpRun(cluster.stack);
     // The session's own sshd, from the process that receives upwards.
     const cut = `${untilCopying(1e6)}
-      pid=$(pgrep -x tar | head -n 1)
+      pid=$(pgrep -x receive | head -n 1)
       until [ "$(cat /proc/$pid/comm)" = sshd ]; do pid=$(ps -o ppid= -p "$pid" | tr -d ' '); done
       kill -KILL "$pid"`;
     const results = await Promise.all([

@@ -115,7 +115,7 @@ export function randomNumbers(seed: number): () => number {
 
 /** For a host's shell: waits until a binary is on its way to it, with so many bytes there. */
 export const untilCopying = (bytes = 1): string =>
-  `until part=$(ls -d /opt/plainkube/store/.part-* 2>/dev/null | tail -n 1) && [ "$(du -sb "$part" 2>/dev/null | cut -f 1)" -gt $((4096 + ${bytes})) ]; do sleep 0.02; done`;
+  `until part=$(ls -d /opt/plainkube/store/.part-* 2>/dev/null | tail -n 1) && [ "$(du -sb --exclude=receive "$part" 2>/dev/null | cut -f 1)" -gt $((4096 + ${bytes})) ]; do sleep 0.02; done`;
 
 /** What a stack is told that wants the host of another, by preflight, or where both came at the same moment. */
 export const isTaken =

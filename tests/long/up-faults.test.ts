@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { copyFile, link, mkdir, readFile, rm, stat, truncate, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { obtain, resolveSource } from "../../components/binaries/obtain.ts";
+import { readyToSend, resolveSource } from "../../components/binaries/obtain.ts";
 import { pinsFor } from "../../components/binaries/pins.ts";
 import { stagesOf } from "../../components/binaries/stages.ts";
 import { clusterSchema } from "../../components/schema.ts";
@@ -224,10 +224,10 @@ describe("binaries from a folder", () => {
     const versions = supportedVersions[choices.versions.kubernetes] ?? assert.fail();
     const names = Object.values(stagesOf(choices)).flat();
     const settings = await resolveSource(choices.binaries, log);
-    const files = await obtain(pinsFor(names, versions, "amd64", settings), settings, log);
+    const { files, receiver } = await readyToSend(pinsFor(names, versions, "amd64", settings), settings, log);
     await mkdir(folder(), { recursive: true });
     await mkdir(join(cache(), "blobs"), { recursive: true });
-    for (const [name, file] of files) {
+    for (const [name, file] of [...files, ["plainkube-receive", receiver] as const]) {
       await link(file.path, join(folder(), name)).catch(() => copyFile(file.path, join(folder(), name)));
     }
     Object.assign(kubectl, files.get("kubectl"));

@@ -14,25 +14,21 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { gzipSync, zstdCompressSync } from "node:zlib";
+import { buildRecipe, hostArch, recipe } from "../../toolchain/modules.ts";
 import { directory, projectDirectory } from "./clusters.ts";
 
 const script = readFileSync(join(projectDirectory, "components/binaries/receive.sh"), "utf8");
 const store = "/opt/plainkube/store";
 const sha = (content: string) => createHash("sha256").update(content).digest("hex");
 
-/** What the sender sends: a tar archive of files that bear the SHA-256 of what they should hold. */
-function archive(files: Readonly<Record<string, string>>): Buffer {
-  const folder = mkdtempSync(join(directory, "sent-"));
-  for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
-  const { status, stdout } = spawnSync("tar", ["-cf", "-", "--format=ustar", "-C", folder, ...Object.keys(files)], {
-    maxBuffer: 1 << 26,
-  });
-  assert.equal(status, 0);
-  return stdout;
-}
+const built = await buildRecipe(recipe("plainkube-receive"), { arch: hostArch(), log: () => {} });
+const program = readFileSync(built["plainkube-receive"]?.path ?? "");
+const receiver = gzipSync(program);
 
-const named = (files: Readonly<Record<string, string>>): Buffer =>
-  archive(Object.fromEntries(Object.values(files).map((text) => [sha(text), text])));
+/** What the sender sends: the program that takes contents, and each content compressed by itself. */
+const sending = (...contents: readonly string[]): Buffer =>
+  Buffer.concat([receiver, ...contents.map((text) => zstdCompressSync(text))]);
 
 /** A host that is prepared, of which /opt and /var/lib are real. */
 class Receiver {
@@ -52,10 +48,10 @@ class Receiver {
     return readdirSync(this.at(store)).sort();
   }
 
-  /** Receives files by name; `sent` is what comes instead of their archive, `before` a command that runs first. */
+  /** Receives files by name; `sent` is what comes instead of them, `before` a command that runs first. */
   run(
     files: Readonly<Record<string, string>>,
-    { sent = named(files), before = ":" }: { sent?: Buffer; before?: string } = {},
+    { sent = sending(...Object.values(files)), before = ":" }: { sent?: Buffer; before?: string } = {},
   ) {
     const entries = Object.entries(files).map(
       ([name, text]) => `${sha(text)} ${Buffer.byteLength(text)} /opt/plainkube/bin/${name}`,
@@ -64,6 +60,8 @@ class Receiver {
       `now=${Math.floor(Date.now() / 1000)}`,
       "opt=/opt/plainkube",
       `store=${store}`,
+      `receiver_size=${receiver.length}`,
+      `receiver_sha=${createHash("sha256").update(program).digest("hex")}`,
       `entries='${entries.join("\n")}'`,
     ];
     const enter = `mount --bind '${this.at("/opt")}' /opt && mount --bind '${this.at("/var/lib")}' /var/lib && ${before} && exec bash -c "$1"`;
@@ -95,7 +93,7 @@ test("files are stored under their SHA-256, linked by name, and noted as verifie
 
 test("one that is not what it should be is named for the sender, and not kept", () => {
   const host = new Receiver();
-  const { status, stdout, stderr } = host.run({ one: "first" }, { sent: archive({ [sha("first")]: "fIrst" }) });
+  const { status, stdout, stderr } = host.run({ one: "first" }, { sent: sending("fIrst") });
   assert.notEqual(status, 0);
   assert.match(stdout, new RegExp(`^damaged ${sha("first")}$`, "m"));
   assert.match(
@@ -113,8 +111,7 @@ test("one that breaks off is not kept, those before it are", () => {
   const host = new Receiver();
   const { status, stderr } = host.run(
     { one: "first", two: "second" },
-    // A block of 512 bytes for each header and content.
-    { sent: named({ one: "first", two: "second" }).subarray(0, 3 * 512 + 3) },
+    { sent: sending("first", "second").subarray(0, -3) },
   );
   assert.notEqual(status, 0);
   assert.match(
@@ -126,7 +123,7 @@ test("one that breaks off is not kept, those before it are", () => {
 
 test("an end without all that was asked for is told as a cut", () => {
   const host = new Receiver();
-  const { status, stderr } = host.run({ one: "first", two: "second" }, { sent: named({ one: "first" }) });
+  const { status, stderr } = host.run({ one: "first", two: "second" }, { sent: sending("first") });
   assert.notEqual(status, 0);
   assert.match(
     stderr,
@@ -143,6 +140,37 @@ test("a full disk is named with what is free and what is needed", () => {
   assert.match(
     stderr,
     /^plainkube: cannot write to \/opt\/plainkube\/store on \S+: 0 MiB are free there\. Free 4 MiB for what is missing, then run/m,
+  );
+});
+
+test("a disk that fills up on the way is named with what is free and what is needed, too", () => {
+  const host = new Receiver();
+  const before = `mount -t tmpfs -o size=8m tmpfs ${store}`;
+  const { status, stderr } = host.run({ one: "first", two: "x".repeat(20 << 20) }, { before });
+  assert.notEqual(status, 0);
+  assert.match(
+    stderr,
+    /^plainkube: cannot write to \/opt\/plainkube\/store on \S+ \(no space left on device\): 0 MiB are free there\. Free 21 MiB/m,
+  );
+});
+
+test("a cut while what takes contents is on its way is told as that", () => {
+  const host = new Receiver();
+  const { status, stdout, stderr } = host.run({ one: "first" }, { sent: receiver.subarray(0, 1000) });
+  assert.notEqual(status, 0);
+  assert.match(stderr, /^plainkube: what takes binaries did not arrive whole on \S+: the connection was cut, or/m);
+  assert.match(stdout, /^damaged [0-9a-f]{64}$/m, "the sender looks at its own, too");
+  assert.deepEqual(host.stored, []);
+});
+
+test("a file system without programs is named", () => {
+  const host = new Receiver();
+  const before = `mount -t tmpfs -o noexec,size=64m tmpfs ${store}`;
+  const { status, stderr } = host.run({ one: "first" }, { before });
+  assert.notEqual(status, 0);
+  assert.match(
+    stderr,
+    /^plainkube: no program can be run in \/opt\/plainkube\/store on \S+\. Mount that file system without noexec/m,
   );
 });
 
