@@ -228,8 +228,11 @@ func explain(err error, store string, missing []content) error {
 		for _, wanted := range missing {
 			total += wanted.size
 		}
-		return fmt.Errorf("cannot write to %s on %s (%w): %d MiB are free there. Free %d MiB for what is missing, then run 'pulumi up' again: what has arrived is kept.",
-			store, hostname(), cause(full.error), freeMiB(store), total>>20+1)
+		if errors.Is(full.error, syscall.ENOSPC) || errors.Is(full.error, syscall.EDQUOT) {
+			return fmt.Errorf("cannot write to %s on %s: %d MiB are free there. Free %d MiB for what is missing, then run 'pulumi up' again: what has arrived is kept.",
+				store, hostname(), freeMiB(store), total>>20+1)
+		}
+		return fmt.Errorf("cannot write to %s on %s: %w. Correct that, then run 'pulumi up' again: what has arrived is kept.", store, hostname(), cause(full.error))
 	default:
 		return err
 	}

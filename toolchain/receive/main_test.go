@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -127,13 +128,16 @@ func TestACutKeepsWhatWasWhole(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeWrittenIsToldWithTheRoomThatIsNeeded(t *testing.T) {
+func TestWhatCannotBeWrittenIsToldWithWhatToDo(t *testing.T) {
 	text := large(5, 3<<20)
 	store := t.TempDir()
 	err := run([]string{filepath.Join(store, "none"), store, sum(text), fmt.Sprint(len(text))}, bytes.NewReader(compressed(t, text)), os.Stderr)
-	if err == nil || !strings.HasPrefix(err.Error(), "cannot write to "+store+" on ") || !strings.Contains(err.Error(), "(no such file or directory)") ||
-		!strings.Contains(err.Error(), "Free 4 MiB for what is missing") {
+	if err == nil || !strings.HasPrefix(err.Error(), "cannot write to "+store+" on ") || !strings.Contains(err.Error(), ": no such file or directory. Correct that") {
 		t.Errorf("got %v", err)
+	}
+	full := unwritable{&os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}}
+	if told := explain(full, store, []content{{"x", 3 << 20}}).Error(); !strings.Contains(told, " MiB are free there. Free 4 MiB for what is missing, then run") {
+		t.Errorf("got %q", told)
 	}
 	// The device that is always full.
 	if _, err := os.Stat("/dev/full"); err == nil {
