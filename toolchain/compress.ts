@@ -1,6 +1,6 @@
 import { createReadStream, createWriteStream, existsSync } from "node:fs";
 import * as fs from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { constants, createGzip, createZstdCompress } from "node:zlib";
 import { blobPath, type Log, type StoredFile, withLock, withScratch } from "./cache.ts";
@@ -12,14 +12,17 @@ const formats = {
   gz: () => createGzip({ level: 9 }),
 } as const;
 
+/** Where the compressed form of a content lies, whether it is there or not. */
+export const compressedPath = (sha256: string, format: keyof typeof formats): string => blobPath(`${sha256}.${format}`);
+
 /** The file in the cache that holds the same content compressed; made when it is asked for first, and beside it. */
 export async function compressed(
   { sha256, path }: StoredFile,
   format: keyof typeof formats,
   log: Log,
 ): Promise<string> {
-  const name = `${sha256}.${format}`;
-  const at = blobPath(name);
+  const at = compressedPath(sha256, format);
+  const name = basename(at);
   if (existsSync(at)) return at;
   await withLock(`compress-${name}`, log, async () => {
     if (existsSync(at)) return;

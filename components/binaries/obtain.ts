@@ -152,7 +152,7 @@ async function receiverFor(arch: Arch, { directory }: BinarySettings, log: Log):
   const name = "plainkube-receive";
   const own = join(directory ?? "", name);
   if (directory && existsSync(own)) {
-    await requireArch(own, { name, arch }, "always");
+    await requireArch(own, { name, arch }, true);
     return insertCopy(own);
   }
   try {
@@ -249,11 +249,7 @@ async function fromDirectory(pin: Pin, settings: DecidedSettings): Promise<Store
 const elfMachines: Readonly<Record<number, string>> = { 62: "amd64", 183: "arm64" };
 
 // A program for another processor would be found out on the host only, by a unit that does not start.
-async function requireArch(
-  path: string,
-  { name, arch }: Pick<Pin, "name" | "arch">,
-  program = "perhaps",
-): Promise<void> {
+async function requireArch(path: string, { name, arch }: Pick<Pin, "name" | "arch">, isProgram = false): Promise<void> {
   const file = await fs.open(path).catch((error: Error) => {
     throw new Error(`${path}: cannot be read: ${error.message}; expected the ${arch} binary ${name}; put it there`);
   });
@@ -261,7 +257,7 @@ async function requireArch(
     const head = Buffer.alloc(20);
     await file.read(head, 0, head.length, 0);
     const isElf = head.toString("latin1", 0, 4) === "\x7fELF";
-    if (!isElf && program !== "always") return;
+    if (!isElf && !isProgram) return;
     const got = (isElf && elfMachines[head.readUInt16LE(18)]) || "another architecture";
     if (got !== arch) throw new Error(`${path}: got a program for ${got}, expected ${arch}; put the right file there`);
   } finally {

@@ -5,6 +5,7 @@ import { rm, stat } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { createInterface } from "node:readline";
 import { hashFile, type StoredFile, withLock } from "../../toolchain/cache.ts";
+import { compressedPath } from "../../toolchain/compress.ts";
 import { hostKeyProblem } from "../host/host-key.ts";
 import { type SshTarget, withSsh } from "../host/ssh.ts";
 import type { Layout } from "../paths.ts";
@@ -74,7 +75,7 @@ async function send(
   const entries = pins.map((pin) => {
     const file = files.get(pin.name);
     if (!file) throw new Error(`no file was obtained for ${pin.name} ${pin.version}`);
-    return { ...file, name: pin.name, link: linkOf(pin.name, layout), compressed: `${file.path}.zst` };
+    return { ...file, name: pin.name, link: linkOf(pin.name, layout), compressed: compressedPath(file.sha256, "zst") };
   });
   const offered = await Promise.all(
     [...entries, { ...receiver, name: "plainkube-receive" }].map(async (file) => ({
@@ -133,9 +134,9 @@ async function send(
       if (line.startsWith("damaged ")) damaged = line.slice(8);
       if (line === "send" && foreign === undefined) {
         sent = true;
-        const names =
-          needed.size > 0 ? [basename(receiver.compressed), ...[...needed].map((sha256) => `${sha256}.zst`)] : [];
-        cat.stdin.end(names.map((name) => `${name}\n`).join(""));
+        const contents = [...needed].map((sha256) => compressedPath(sha256, "zst"));
+        const paths = contents.length > 0 ? [receiver.compressed, ...contents] : [];
+        cat.stdin.end(paths.map((path) => `${basename(path)}\n`).join(""));
       }
     }
     cat.stdin.end();
