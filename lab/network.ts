@@ -10,6 +10,11 @@ export const GATEWAY = `${NETWORK}.1`;
 const MACHINE = `${NETWORK}.254`;
 /** The bridge in the LAN namespace. */
 export const LAN_BRIDGE = "lan0";
+/**
+ * The bridge's own hardware address, formed as the hosts' are. Without one it has its lowest port's, and another as soon
+ * as that host is off: a connection in which only a host has something to say then stands still for about ten seconds.
+ */
+const HARDWARE_ADDRESS = "02:00:0a:5a:17:01";
 const UPLINK_PORT = "uplink";
 const NAMESPACES = "/run/netns";
 
@@ -55,7 +60,7 @@ export async function ensureLan(instance: string): Promise<void> {
      echo 0 >/proc/sys/net/ipv4/ip_forward
      if [ -e /proc/sys/net/bridge/bridge-nf-call-iptables ]; then echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables; fi
      ip link set lo up
-     ip link add making type bridge
+     ip link add making address ${HARDWARE_ADDRESS} type bridge
      ip address add ${GATEWAY}/24 dev making
      ip link set making name ${LAN_BRIDGE}
      ip link set ${LAN_BRIDGE} up`,

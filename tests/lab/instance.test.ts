@@ -240,9 +240,15 @@ describe("lab instances", { timeout: 600_000 }, () => {
   test("power off and on: the disk stays, processes, links and rules go", async () => {
     const link = "cat /sys/class/net/eth0/address";
     const mac = await output(first, "node1", link);
+    const gateway = async (): Promise<string> => {
+      const [bridge] = JSON.parse(await must([...insideLan(first), "ip", "-json", "link", "show", "lan0"]));
+      return bridge.address;
+    };
+    assert.equal(await gateway(), "02:00:0a:5a:17:01");
     await output(first, "node1", "echo kept | tee /root/file /var/lib/file; sleep 4711 >/dev/null 2>&1 &");
     await powerOff(first, "node1");
     assert.equal((await runOnHost(first, "node1", "true")).code, 255);
+    assert.equal(await gateway(), "02:00:0a:5a:17:01", "with another one, open connections would stand still");
     await output(first, "node2", "true");
     await powerOn(first, "node1");
     assert.equal(await output(first, "node1", "cat /root/file /var/lib/file | xargs"), "kept kept");
