@@ -64,22 +64,66 @@ if (!isTraced) {
 // The SDK takes a stack for each of its promises, and looks up every line of it.
 replace("source-map-support/register", () => ({}));
 
-// The SDK takes and writes out a stack for each of its promises, for a message about promises that never end. It goes without
-// unless that is asked for. To load it here is too early for OpenTelemetry.
-if (!isTraced && !process.env.PULUMI_DEBUG_PROMISE_LEAKS) {
-  try {
-    const debuggable = sdk("@pulumi/pulumi/runtime/debuggable");
-    const { debuggablePromise } = debuggable;
-    debuggable.debuggablePromise = (...args) => {
-      const { stackTraceLimit } = Error;
-      Error.stackTraceLimit = 0;
-      try {
-        return debuggablePromise(...args);
-      } finally {
-        Error.stackTraceLimit = stackTraceLimit;
-      }
-    };
-  } catch {
-    // Another version of the SDK, that has none.
+// To load parts of the SDK here is too early for OpenTelemetry.
+if (!isTraced) {
+  // The SDK takes and writes out a stack for each of its promises, for a message about promises that never end. It goes without
+  // unless that is asked for.
+  if (!process.env.PULUMI_DEBUG_PROMISE_LEAKS) {
+    change("@pulumi/pulumi/runtime/debuggable", ({ debuggablePromise }) => ({
+      debuggablePromise: (...args) => {
+        const { stackTraceLimit } = Error;
+        Error.stackTraceLimit = 0;
+        try {
+          return debuggablePromise(...args);
+        } finally {
+          Error.stackTraceLimit = stackTraceLimit;
+        }
+      },
+    }));
   }
+  change("@pulumi/pulumi/log", bundled);
+}
+
+/** Gives a module of the SDK other functions, made of those that it has; another version of the SDK may not have it. */
+function change(name, changesOf) {
+  try {
+    const module = sdk(name);
+    Object.assign(module, changesOf({ ...module }));
+  } catch {
+    // It does without.
+  }
+}
+
+/**
+ * The SDK tells the engine of some five debug messages a resource, each in a call of its own and one after the other, and
+ * only the engine knows whether `--debug` asks for them. They go as lines of one message, ten times a second, and before any other.
+ */
+function bundled(log) {
+  let lines = [];
+  let timer;
+  const send = () => {
+    clearTimeout(timer);
+    timer = undefined;
+    const text = lines.join("\n");
+    lines = [];
+    return text && log.debug(text);
+  };
+  // The timer alone does not keep the program running.
+  process.on("beforeExit", send);
+  const after =
+    (write) =>
+    (...args) => {
+      send();
+      return write(...args);
+    };
+  const { info, warn, error } = log;
+  return {
+    debug(message, ...about) {
+      if (about.length > 0) return after(log.debug)(message, ...about);
+      lines.push(message);
+      timer ??= setTimeout(send, 100).unref();
+      return Promise.resolve();
+    },
+    ...Object.fromEntries(Object.entries({ info, warn, error }).map(([level, write]) => [level, after(write)])),
+  };
 }

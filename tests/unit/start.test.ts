@@ -51,6 +51,42 @@ describe("the start of the program", () => {
     assert.deepEqual([Number(await started(traced)), Number(await node([], traced)) > 1], [1, true]);
   });
 
+  test("sends debug messages together, in order with all others, and none gets lost at the end", async () => {
+    const script = `
+      const from = require("node:module").createRequire(require.resolve("@pulumi/pulumi"));
+      const sent = [];
+      from("@pulumi/pulumi/runtime/settings").getEngine = () => ({
+        log(request, done) {
+          sent.push([request.getSeverity(), request.getMessage()]);
+          done();
+        },
+      });
+      const log = from("@pulumi/pulumi/log");
+      log.debug("a");
+      log.debug("b");
+      log.error("c");
+      log.debug("d");
+      log.debug("about a stream", undefined, 1);
+      setTimeout(() => log.debug("e"), 200);
+      log.debug("f");
+      process.on("exit", () => console.log(JSON.stringify(sent)));`;
+    const messages = [
+      [0, "a\nb"],
+      [3, "c"],
+      [0, "d"],
+      [0, "about a stream"],
+      [0, "f"],
+      [0, "e"],
+    ];
+    assert.deepEqual(JSON.parse(await started(script)), messages);
+    const apart = messages.flatMap(([level, text]) =>
+      String(text)
+        .split("\n")
+        .map((line) => [level, line]),
+    );
+    assert.deepEqual(JSON.parse(await node([], script)).length, apart.length);
+  });
+
   test("leaves an error at the line of the TypeScript file that throws it", async () => {
     const script = `
       require("source-map-support/register");
