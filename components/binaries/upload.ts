@@ -7,7 +7,7 @@ import { createInterface } from "node:readline";
 import { hashFile, type StoredFile, withLock } from "../../toolchain/cache.ts";
 import { compressedPath } from "../../toolchain/compress.ts";
 import { hostKeyProblem } from "../host/host-key.ts";
-import { type SshTarget, withSsh } from "../host/ssh.ts";
+import { type SshCommand, type SshTarget, withSsh } from "../host/ssh.ts";
 import type { Layout } from "../paths.ts";
 import { visible } from "../shown.ts";
 import { readyToSend } from "./obtain.ts";
@@ -92,7 +92,7 @@ async function send(
     `entries='${entries.map((e) => `${e.sha256} ${e.size} ${e.link}`).join("\n")}'`,
     readFileSync(new URL("./receive.sh", import.meta.url), "utf8"),
   ].join("\n");
-  return withSsh(target, password, script, async ({ program, args, env }) => {
+  const use = async ({ program, args, env }: SshCommand): Promise<number | Damaged> => {
     // The names go to xargs, and the contents from cat to ssh without a way through this program.
     const cat = spawn("xargs", ["cat"], {
       stdio: ["pipe", "pipe", "pipe"],
@@ -168,7 +168,8 @@ async function send(
       );
     }
     return needed.size;
-  });
+  };
+  return withSsh(target, password, script, use, { isPublic: true });
 }
 
 function ignoreClosedPipe(error: NodeJS.ErrnoException): void {

@@ -52,7 +52,13 @@ export class Sshd {
     });
   }
 
-  static async start(dir: string, clients: readonly KeyPair[], hostKeyType = "ed25519"): Promise<Sshd> {
+  /** `settings`: lines of sshd_config. */
+  static async start(
+    dir: string,
+    clients: readonly KeyPair[],
+    hostKeyType = "ed25519",
+    settings: readonly string[] = [],
+  ): Promise<Sshd> {
     await mkdir(dir, { mode: 0o755 });
     if (process.getuid?.() === 0) {
       // Where sshd confines its unprivileged half. It lies on a file system that is empty after a boot.
@@ -74,6 +80,7 @@ export class Sshd {
       "LogLevel VERBOSE",
       "AcceptEnv GREETING PULUMI_COMMAND_*",
       "Subsystem sftp internal-sftp",
+      ...settings,
     ];
     await writeFile(join(dir, "sshd_config"), `${config.join("\n")}\n`);
     const sshd = new Sshd(

@@ -22,7 +22,7 @@ async function sendBy(
   content?: string | Buffer,
   folder = mkdtempSync(join(directory, "ssh-")),
 ): Promise<number> {
-  writeFileSync(join(folder, "ssh"), `#!/bin/sh\n${script}\n`);
+  writeFileSync(join(folder, "ssh"), `#!/bin/sh\nif [ "$1" = -Q ]; then exit; fi\n${script}\n`);
   chmodSync(join(folder, "ssh"), 0o755);
   const { PATH, PLAINKUBE_CACHE } = process.env;
   process.env.PATH = `${folder}:${PATH}`;
