@@ -27,7 +27,7 @@ const ready = claimAll(hosts).map((host) => ({
 }));
 
 // Every key and certificate.
-const pki = spec.system === "minimal" ? new MinimalPki("pki", { spec }) : new Pki("pki", { spec });
+const pki = spec.system === "minimal" ? new MinimalPki("pki", { spec, hosts }) : new Pki("pki", { spec, hosts });
 
 // etcd, API server, and the controllers.
 const [controlPlane] = ready

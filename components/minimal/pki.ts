@@ -1,6 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
-import { Certificate, CertificateAuthority, type KeyPair } from "../pki/pki.ts";
-import type { ClusterSpec } from "../spec.ts";
+import { afterClaims, Certificate, CertificateAuthority, type KeyPair, type PkiArgs } from "../pki/pki.ts";
 import { adminCertificate, servingNames } from "./render.ts";
 
 /**
@@ -13,9 +12,8 @@ export class MinimalPki extends pulumi.ComponentResource {
   /** When the client certificate ends, as RFC 3339. */
   readonly firstExpiry: pulumi.Output<string>;
 
-  constructor(name: string, args: { spec: ClusterSpec }, opts?: pulumi.ComponentResourceOptions) {
-    super("plainkube:pki:MinimalPki", name, {}, opts);
-    const { spec } = args;
+  constructor(name: string, { spec, hosts }: PkiArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("plainkube:pki:MinimalPki", name, {}, afterClaims(hosts, opts));
     const api = new CertificateAuthority(
       `${name}-api`,
       { spec, commonName: "api", key: { algorithm: "RSA", rsaBits: 4096 }, ...servingNames(spec) },

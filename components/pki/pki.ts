@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import * as tls from "@pulumi/tls";
+import type { Host } from "../host/host.ts";
 import type { ClusterSpec } from "../spec.ts";
 import {
   type Authority,
@@ -138,6 +139,17 @@ export interface NodeCertificates {
   readonly serving?: Certificate;
 }
 
+export interface PkiArgs {
+  readonly spec: ClusterSpec;
+  /** The engine is asked for keys when all of these are claimed: it takes one request after the other, and hosts take longer. */
+  readonly hosts: readonly Pick<Host, "claimed">[];
+}
+
+export const afterClaims = (
+  hosts: PkiArgs["hosts"],
+  opts?: pulumi.ComponentResourceOptions,
+): pulumi.ComponentResourceOptions => pulumi.mergeOptions(opts, { dependsOn: hosts.map(({ claimed }) => claimed) });
+
 /**
  * Every key and certificate of the cluster: three authorities, what they sign, the service-account key pair, and the keys
  * that encrypt what etcd gets.
@@ -156,9 +168,8 @@ export class Pki extends pulumi.ComponentResource {
   readonly #optional: ReadonlyMap<string, Certificate>;
   readonly #nodes: ReadonlyMap<string, NodeCertificates>;
 
-  constructor(name: string, args: { spec: ClusterSpec }, opts?: pulumi.ComponentResourceOptions) {
-    super("plainkube:pki:Pki", name, {}, opts);
-    const { spec } = args;
+  constructor(name: string, { spec, hosts }: PkiArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("plainkube:pki:Pki", name, {}, afterClaims(hosts, opts));
     const authority = (id: Authority, commonName: string) =>
       new CertificateAuthority(`${name}-${id}-ca`, { spec, commonName }, this);
     const authorities = {

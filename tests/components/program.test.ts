@@ -448,6 +448,19 @@ test("a worker that goes leaves the cluster on the control plane's host, before 
   });
 });
 
+test("keys are asked for when every host is claimed", () => {
+  each((cluster) => {
+    const claims = ofType(cluster, command).filter((r) => r.name.includes("-claim-"));
+    assert.equal(claims.length, specOf({ ...configs[cluster] }).hosts.length);
+    const pki = resourcesOf(cluster).find((r) => r.name === "pki") ?? assert.fail();
+    assert.deepEqual([...pki.dependencies].sort(), claims.map(({ urn }) => urn).sort());
+    // What has a parent waits for it.
+    const keys = resourcesOf(cluster).filter((r) => r.type.startsWith("tls:"));
+    assert.ok(keys.length > 0);
+    for (const key of keys) assert.equal(key.parent, pki.urn, key.name);
+  });
+});
+
 test("a host is changed when every host was found ready, and claimed before anything else comes to it", () => {
   each((cluster) => {
     const commands = [...ofType(cluster, command), ...ofType(cluster, upload)];
