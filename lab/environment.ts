@@ -24,7 +24,7 @@ export function environmentFile(
     // So that this project's own commands do not take this stack's for another's, see run.sh.
     `export PLAINKUBE_SOURCED=${shellWord(
       Object.keys(variables)
-        .filter((name) => name !== "PATH")
+        .filter((name) => name !== "PATH" && name !== "GOGC")
         .join(" "),
     )}`,
     `export PATH=${shellWord([bin, ...ours].join(":"))}:"$PATH"`,

@@ -482,6 +482,8 @@ function goEnvironment(what: Recipe, arch: Arch, temporary: string): NodeJS.Proc
     GO111MODULE: "on",
     GOTOOLCHAIN: "local",
     GOTMPDIR: temporary,
+    // It may be what Pulumi's processes get (./pulumi.ts).
+    GOGC: undefined,
   };
 }
 

@@ -141,14 +141,21 @@ export interface NodeCertificates {
 
 export interface PkiArgs {
   readonly spec: ClusterSpec;
-  /** The engine is asked for keys when all of these are claimed: it takes one request after the other, and hosts take longer. */
   readonly hosts: readonly Pick<Host, "claimed">[];
 }
 
+/** So many hosts can get their first upload while the engine makes keys: it takes four requests a core at once. */
+const few = 4;
+
+/**
+ * Has the engine asked for keys when the hosts are claimed, where they are few: it takes one request after the other, and hosts
+ * take longer. Where they are many, uploads would keep all its workers busy, so that keys have to be first.
+ */
 export const afterClaims = (
   hosts: PkiArgs["hosts"],
   opts?: pulumi.ComponentResourceOptions,
-): pulumi.ComponentResourceOptions => pulumi.mergeOptions(opts, { dependsOn: hosts.map(({ claimed }) => claimed) });
+): pulumi.ComponentResourceOptions =>
+  pulumi.mergeOptions(opts, { dependsOn: hosts.length > few ? [] : hosts.map(({ claimed }) => claimed) });
 
 /**
  * Every key and certificate of the cluster: three authorities, what they sign, the service-account key pair, and the keys
