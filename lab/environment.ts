@@ -21,7 +21,7 @@ export function environmentFile(
   return [
     "# Made by `npm run lab`: kubectl and pulumi for the lab's stack. Source it from bash or zsh.",
     ...lines.filter(Boolean),
-    // So that this project's own commands do not take this stack's for another's, see run.sh.
+    // So that this project's own commands do not take this stack's for another's, see run.sh. GOGC tells of no stack.
     `export PLAINKUBE_SOURCED=${shellWord(
       Object.keys(variables)
         .filter((name) => name !== "PATH" && name !== "GOGC")
