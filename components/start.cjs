@@ -116,7 +116,6 @@ function bundled(log) {
       send();
       return write(...args);
     };
-  const { info, warn, error } = log;
   return {
     debug(message, ...about) {
       if (about.length > 0) return after(log.debug)(message, ...about);
@@ -124,6 +123,8 @@ function bundled(log) {
       timer ??= setTimeout(send, 100).unref();
       return Promise.resolve();
     },
-    ...Object.fromEntries(Object.entries({ info, warn, error }).map(([level, write]) => [level, after(write)])),
+    info: after(log.info),
+    warn: after(log.warn),
+    error: after(log.error),
   };
 }
